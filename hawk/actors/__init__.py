@@ -1,0 +1,1 @@
+"""The actors: shells that receive, ask their core, and send. None imports another."""

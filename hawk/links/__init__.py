@@ -1,0 +1,1 @@
+"""Links: one network connection each. Native to anyio, so to trio and to asyncio."""

@@ -1,0 +1,427 @@
+"""The vocabulary: every message that one actor sends another, grouped by the inbox it goes to.
+
+All are frozen. Requests are imperative (`Dial`, `Hangup`), facts are past or state (`Settled`, `LinkUp`).
+Durations end in `_s`, instants in `_at` (hawk's own time, `anyio.current_time()`), sizes in `_bytes`.
+A message about a network connection carries that connection's `Lane`; a receiver compares it by identity with its
+present lane and drops what is not about it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol, TypeVar
+
+from hawk.packets import Acknowledgement, Connack, Inbound, Outgoing, SubscribeFilter
+from hawk.values import Cause, ConnectionState, Fate, Ledger, Message, Verdict
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+# ------------------------------------------------------------------------------------------ a lane
+
+
+class Transmit(NamedTuple):
+    """Packets for the wire, in this order. The one message of a lane."""
+
+    packets: tuple[Outgoing, ...]
+
+
+class Lane(Protocol):
+    """The outgoing channel of one network connection, and that connection's identity. It breaks when the link dies."""
+
+    @property
+    def number(self) -> int:
+        """Counts the links of one hawk from 1; for people to read, never for comparing."""
+
+    def send_nowait(self, transmit: Transmit, /) -> None:
+        """Hand packets to the writer. Raises `anyio.BrokenResourceError` when the link is gone."""
+
+
+# ---------------------------------------------------------------------------------- to the Connector
+
+
+class ConnectionReport(NamedTuple):
+    """The Connector's cumulative state. `revision` orders two reports of one Connector."""
+
+    revision: int = 0
+    state: ConnectionState = ConnectionState.DISCONNECTED
+    total_connections: int = 0
+    total_disconnections: int = 0
+    total_reconnections: int = 0
+    consecutive_failures: int = 0
+    last_connection_attempt: float | None = None
+
+
+class Opened(NamedTuple):
+    """The answer to `Open`: the report of the moment, and why it FAILED if it did."""
+
+    report: ConnectionReport
+    cause: Cause | None = None
+
+
+class Channel(Protocol[T_contra]):
+    """The sending end of a memory channel, as a message carries it: for an answer, or for a stream of them."""
+
+    def send_nowait(self, item: T_contra, /) -> None:
+        """Hand over `item` now. Raises `anyio.WouldBlock` when full, `anyio.BrokenResourceError` when nobody reads."""
+
+    def close(self) -> None:
+        """Say that nothing more will come."""
+
+
+class Open(NamedTuple):
+    """From an application: be connected. Cuts a waiting delay short; starts afresh from FAILED."""
+
+    answer: Channel[Opened]
+
+
+class Close(NamedTuple):
+    """From wiring, when the keepers have drained: say DISCONNECT, close, be DISCONNECTED.
+
+    `forget_session` asks the broker to end the session with the link (session expiry 0).
+    """
+
+    forget_session: bool
+    answer: Channel[ConnectionReport]
+
+
+class Dial(NamedTuple):
+    """From the Backoff scheduler: now is the time for one attempt."""
+
+
+class GaveUp(NamedTuple):
+    """From the Backoff scheduler: no further attempt will be allowed."""
+
+    cause: Cause
+
+
+class Ping(NamedTuple):
+    """From the Health probe: put a PINGREQ on this lane."""
+
+    lane: Lane
+
+
+class Hangup(NamedTuple):
+    """From the Health probe: this link is dead."""
+
+    lane: Lane
+    why: str
+
+
+class Dialed(NamedTuple):
+    """From the Connector's own dial: a link is up; `link` is a `ports.Link`, with its `connack`."""
+
+    attempt: int
+    link: object
+
+
+class DialFailed(NamedTuple):
+    """From the Connector's own dial: this attempt ended without a link."""
+
+    attempt: int
+    cause: Cause
+
+
+class Lost(NamedTuple):
+    """From a link's own tasks, when all of them have ended."""
+
+    lane: Lane
+    cause: Cause
+
+
+ToConnector = Open | Close | Dial | GaveUp | Ping | Hangup | Dialed | DialFailed | Lost
+
+# ------------------------------------------------------------------------- to the Backoff scheduler
+
+
+class Reset(NamedTuple):
+    """From the Connector: dial at once. `afresh` also forgets the pace (after DISCONNECTED or FAILED)."""
+
+    afresh: bool
+
+
+class StandDown(NamedTuple):
+    """From the Connector: no dial is wanted any more."""
+
+
+class AttemptFailed(NamedTuple):
+    """From the Connector: a dial ended without CONNECTED. `failures` counts those in a row, this one included."""
+
+    cause: Cause
+    verdict: Verdict
+    failures: int
+
+
+class LinkUp(NamedTuple):
+    """From the Connector: CONNECTED, on this lane; `keep_alive_s` is the one in force (Server Keep Alive obeyed)."""
+
+    lane: Lane
+    keep_alive_s: float
+
+
+class LinkDown(NamedTuple):
+    """From the Connector: that link has ended. `proven`: an acknowledgement or a PINGRESP had come over it."""
+
+    lane: Lane
+    cause: Cause
+    verdict: Verdict
+    proven: bool
+
+
+ToBackoff = Reset | StandDown | AttemptFailed | LinkUp | LinkDown
+
+# ------------------------------------------------------------------------------ to the Health probe
+
+
+class Traffic(NamedTuple):
+    """From the Connector, at most four times in a keep alive: when this link last heard and wrote.
+
+    `write_since` is when the write now under way began, None when none is.
+    """
+
+    lane: Lane
+    heard_at: float
+    wrote_at: float
+    write_since: float | None
+
+
+class Stalled(NamedTuple):
+    """From the Queue keeper: nothing was acknowledged on this lane for `ack_timeout_s` although something is in flight."""
+
+    lane: Lane
+
+
+ToHealthProbe = LinkUp | LinkDown | Traffic | Stalled
+
+# ------------------------------------------------------------------------------ to the Queue keeper
+
+
+class Reply(Protocol):
+    """The one-shot slot through which the Queue keeper tells a sender what became of its messages.
+
+    Every call carries the ledger that it produced, so that a sender who reads `stats` next reads its own write.
+    """
+
+    def accept(self, ledger: Ledger) -> None:
+        """One message of the offer is accepted."""
+
+    def settle(self, fate: Fate, ledger: Ledger) -> None:
+        """One message of the offer has met its fate."""
+
+
+ReplyReference = Callable[[], Reply | None]
+"""A weak reference: a sender that no longer cares costs no memory."""
+
+
+class Offer(NamedTuple):
+    """From an application: messages to accept, in this order.
+
+    `asks` False: they were offered within the room that the keeper had lent, and without a file count as accepted.
+    `asks` True: there was no room; the keeper decides by the overflow policy, or lets them wait.
+    `refuse_if_full`: never wait (`publish_nowait`).
+    """
+
+    messages: tuple[Message, ...]
+    reply: ReplyReference
+    asks: bool = False
+    refuse_if_full: bool = False
+
+
+class Withdraw(NamedTuple):
+    """From an application: a `publish()` was cancelled while it waited for room; what is not yet admitted is not wanted."""
+
+    reply: ReplyReference
+
+
+class LaneOpened(NamedTuple):
+    """From the Connector: a new link is up, and this is its lane."""
+
+    lane: Lane
+    connack: Connack
+
+
+class Settled(NamedTuple):
+    """From a link's tasks: acknowledgements that arrived, and how many QoS 0 messages the socket took."""
+
+    lane: Lane
+    acknowledgements: tuple[Acknowledgement, ...] = ()
+    sent: int = 0
+
+
+class Ready(NamedTuple):
+    """From the Subscription keeper: this lane's SUBACKs are in, or overdue; the backlog may flow."""
+
+    lane: Lane
+
+
+class Committed(NamedTuple):
+    """From the store task: the commit that was asked for is done."""
+
+
+class CommitFailed(NamedTuple):
+    """From the store task: the commit that was asked for is not done; nothing of it may be relied on."""
+
+    why: str
+
+
+class Stop(NamedTuple):
+    """From wiring: admit nothing more, drain for at most `drain_s`, then answer."""
+
+    drain_s: float
+    answer: Channel["StopReport"]
+
+
+class WatchFates(NamedTuple):
+    """From an application: somebody reads `events()` now, or nobody does any more."""
+
+    watched: bool
+
+
+ToQueueKeeper = (
+    Offer | Withdraw | LaneOpened | LinkDown | Settled | Ready | Committed | CommitFailed | Stop | WatchFates
+)
+
+
+class Room(NamedTuple):
+    """From the Queue keeper to the application: offers may go out without asking up to these totals since the start."""
+
+    messages: int
+    size_bytes: int
+
+
+class StopReport(NamedTuple):
+    """What a stop came to, counted from the moment it was asked for."""
+
+    acknowledged: int = 0
+    sent: int = 0
+    failed: int = 0
+    kept: int = 0
+    abandoned: int = 0
+
+
+# ------------------------------------------------------------------------------- to the store task
+
+
+class Record(NamedTuple):
+    """One accepted message as a store keeps it. `number` is hawk's own and grows with the order of acceptance."""
+
+    number: int
+    message: Message
+
+
+class Commit(NamedTuple):
+    """From the Queue keeper, at most one at a time: one transaction."""
+
+    insert: tuple[Record, ...]
+    delete: tuple[int, ...]
+
+
+# ------------------------------------------------------------------------ to the Subscription keeper
+
+
+class Subscribe(NamedTuple):
+    """From an application: deliver what matches to `deliveries`, until `Unsubscribe`.
+
+    `subscription` is the application's own number for it. `answer` gets the broker's reason code once it is known.
+    """
+
+    subscription: int
+    filter: SubscribeFilter
+    deliveries: Channel["Delivered"]
+    answer: Channel[int]
+
+
+class Unsubscribe(NamedTuple):
+    """From an application: this subscription ends; what it was given and has not handled is returned."""
+
+    subscription: int
+
+
+class Delivered(NamedTuple):
+    """From the Subscription keeper to one subscription: a message to handle. `delivery` names it in `Handled`."""
+
+    delivery: int
+    message: Message
+    redelivered: bool
+
+
+class Handled(NamedTuple):
+    """From an application: these deliveries of this subscription are done with."""
+
+    subscription: int
+    deliveries: tuple[int, ...]
+
+
+class Incoming(NamedTuple):
+    """From a link's reader: what arrived for those who receive, in the order of the wire."""
+
+    lane: Lane
+    packets: tuple[Inbound, ...]
+
+
+class StopReceiving(NamedTuple):
+    """From wiring: acknowledge what is handled, end every iteration, then answer."""
+
+    answer: Channel[None]
+
+
+ToSubscriptionKeeper = Subscribe | Unsubscribe | Handled | LaneOpened | LinkDown | Incoming | StopReceiving
+
+# ---------------------------------------------------------------------------- to the Stats collector
+
+
+class InboundReport(NamedTuple):
+    """The Subscription keeper's cumulative state."""
+
+    revision: int = 0
+    received: int = 0
+    handled: int = 0
+    returned: int = 0
+    dropped: int = 0
+    unhandled: int = 0
+
+
+class StateChanged(NamedTuple):
+    """An event: the public state went from `before` to `after`. `cause` says why, where a link or a dial failed."""
+
+    before: ConnectionState
+    after: ConnectionState
+    cause: Cause | None = None
+
+
+class MessageSettled(NamedTuple):
+    """An event: a message met its fate."""
+
+    topic: str
+    qos: int
+    fate: Fate
+
+
+class Missed(NamedTuple):
+    """An event: the reader was too slow, and this many events before this one were not kept for it."""
+
+    events: int
+
+
+Event = StateChanged | MessageSettled | Missed
+
+
+class Report(NamedTuple):
+    """From any actor: its cumulative state, and the events since its last report."""
+
+    state: ConnectionReport | Ledger | InboundReport | None
+    events: tuple[Event, ...] = ()
+
+
+class Watch(NamedTuple):
+    """From an application: send every event to this channel until nobody reads it."""
+
+    events: Channel[Event]
+
+
+ToStatsCollector = Report | Watch
+
+
+class Snapshot(NamedTuple):
+    """From the Stats collector to the application: the newest report of every actor."""
+
+    connection: ConnectionReport = ConnectionReport()
+    ledger: Ledger = Ledger()
+    inbound: InboundReport = InboundReport()

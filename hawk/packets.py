@@ -1,0 +1,125 @@
+"""MQTT's packets as hawk speaks of them: what an actor puts on a lane, and what a link reads. No bytes here."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from hawk.values import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Connack:
+    """What the broker said in its CONNACK: the session, and the limits it sets."""
+
+    reason_code: int = 0
+    reason: str = ""
+    session_present: bool = False
+    receive_maximum: int = 65_535
+    maximum_packet_size: int | None = None
+    maximum_qos: int = 2
+    retain_available: bool = True
+    topic_alias_maximum: int = 0
+    server_keep_alive_s: int | None = None
+    assigned_client_identifier: str | None = None
+    session_expiry_s: int | None = None
+    wildcard_available: bool = True
+    shared_available: bool = True
+    subscription_identifier_available: bool = True
+    server_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectRequest:
+    """What differs from dial to dial in a CONNECT; everything else a dialer knows from the configuration."""
+
+    client_identifier: str
+    clean_start: bool
+
+
+class Publish(NamedTuple):
+    """A PUBLISH. `identifier` is 0 at QoS 0."""
+
+    message: Message
+    identifier: int = 0
+    duplicate: bool = False
+
+
+class AckKind(IntEnum):
+    """The acknowledgements of QoS 1 and 2; the values are MQTT's packet types."""
+
+    PUBACK = 4
+    PUBREC = 5
+    PUBREL = 6
+    PUBCOMP = 7
+
+
+class Acknowledgement(NamedTuple):
+    """A PUBACK, PUBREC, PUBREL or PUBCOMP, in either direction."""
+
+    kind: AckKind
+    identifier: int
+    reason_code: int = 0
+
+
+class SubscribeFilter(NamedTuple):
+    """One topic filter of a SUBSCRIBE, with the highest QoS wanted."""
+
+    filter: str
+    qos: int = 1
+
+
+class SubscribeRequest(NamedTuple):
+    """A SUBSCRIBE."""
+
+    identifier: int
+    filters: tuple[SubscribeFilter, ...]
+
+
+class UnsubscribeRequest(NamedTuple):
+    """An UNSUBSCRIBE."""
+
+    identifier: int
+    filters: tuple[str, ...]
+
+
+class PingRequest(NamedTuple):
+    """A PINGREQ."""
+
+
+class DisconnectRequest(NamedTuple):
+    """A DISCONNECT. `session_expiry_s` None leaves the session's expiry as CONNECT set it."""
+
+    reason_code: int = 0
+    session_expiry_s: int | None = None
+
+
+Outgoing = Publish | Acknowledgement | SubscribeRequest | UnsubscribeRequest | PingRequest | DisconnectRequest
+
+
+class Delivery(NamedTuple):
+    """A PUBLISH from the broker. `identifier` is 0 at QoS 0."""
+
+    message: Message
+    identifier: int = 0
+    duplicate: bool = False
+
+
+class SubscribeOutcome(NamedTuple):
+    """A SUBACK or UNSUBACK: one reason code for each filter asked for."""
+
+    identifier: int
+    reason_codes: tuple[int, ...]
+
+
+Inbound = Delivery | Acknowledgement | SubscribeOutcome
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """All that one read from a link brought, sorted by who must hear it; each list keeps the wire's order."""
+
+    acknowledgements: list[Acknowledgement] = field(default_factory=list)
+    """PUBACK, PUBREC and PUBCOMP: about messages that hawk sent."""
+    inbound: list[Inbound] = field(default_factory=list)
+    """PUBLISH, PUBREL, SUBACK and UNSUBACK: about messages that hawk receives."""
+    pong: bool = False

@@ -1,0 +1,79 @@
+"""The ports: what hawk needs of the world outside, as Protocols. Adapters live in `links/` and `stores/`.
+
+Ports are verbs that return or raise. No adapter keeps a task of its own, and none raises anything but what is named here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from hawk.messages import Commit, Record
+from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing
+
+
+class Link(Protocol):
+    """One network connection on which the broker accepted a CONNECT."""
+
+    @property
+    def connack(self) -> Connack:
+        """What the broker said when it accepted."""
+
+    async def send(self, packets: Sequence[Outgoing]) -> None:
+        """Write `packets` in this order; returns when the socket has taken them. One task at a time.
+
+        Raises `LinkLost`. Cancelling tears the stream: the link can only be closed after that.
+        """
+
+    async def receive(self) -> Arrivals:
+        """Wait for bytes and return all that they say. One task at a time.
+
+        Raises `LinkLost`, once what came before the end has been returned. Cancelling loses nothing.
+        """
+
+    async def aclose(self) -> None:
+        """Close at once, without a DISCONNECT. Idempotent; never raises; safe to cancel."""
+
+
+class Dialer(Protocol):
+    """Makes links."""
+
+    async def dial(self, request: ConnectRequest) -> Link:
+        """Look the name up, connect, exchange CONNECT and CONNACK. No deadline of its own: the caller sets one.
+
+        Raises `Unreachable` or `ConnectRefused`. Cancelling leaves no socket behind.
+        """
+
+
+class OutboxStore(Protocol):
+    """Keeps accepted messages. One caller at a time; what `commit` returned from is kept."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether what is committed outlives the process: then acceptance waits for the commit."""
+
+    async def open(self) -> Sequence[Record]:
+        """Open, and return what an earlier process left, oldest first. Raises `StoreFailed`, `OutboxInUse`."""
+
+    async def commit(self, changes: Commit) -> None:
+        """Apply all of `changes` or nothing. Raises `StoreFailed`. Cancelling: applied or not, never half."""
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+
+
+class WallClock(Protocol):
+    """Tells the calendar's time, for people and for expiry over a restart; never for measuring a duration."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything of the outside world that one hawk uses. Tests replace what they want to rehearse."""
+
+    dialer: Dialer
+    outbox_store: OutboxStore
+    wall_clock: WallClock
+    random: Random

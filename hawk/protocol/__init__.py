@@ -1,0 +1,1 @@
+"""MQTT as bytes, without I/O."""

@@ -1,0 +1,124 @@
+"""The values that hawk's messages carry: what a message is, how it can end, where the connection stands."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple
+
+
+class ConnectionState(Enum):
+    """What the connection is doing, in the five words of the specification."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    RECONNECTING = "reconnecting"
+    FAILED = "failed"
+
+
+class Message(NamedTuple):
+    """What an application publishes. `payload` is bytes already; `qos` is 0, 1 or 2."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+
+    @property
+    def size_bytes(self) -> int:
+        """What the message counts for against a bound in bytes."""
+        return len(self.payload) + len(self.topic)
+
+
+class FateKind(Enum):
+    """How a message ended. Each but FULL and UNAVAILABLE, which were never accepted, is a column of the ledger."""
+
+    ACKNOWLEDGED = "acknowledged"
+    SENT = "sent"
+    DEAD_LETTERED = "dead_lettered"
+    EXPIRED = "expired"
+    DROPPED = "dropped"
+    SUPERSEDED = "superseded"
+    UNKNOWN = "unknown"
+    DAMAGED = "damaged"
+    ABANDONED = "abandoned"
+    FULL = "full"
+    UNAVAILABLE = "unavailable"
+
+
+class Fate(NamedTuple):
+    """The end of one message: what became of it, and, where a broker or a disk spoke, what it said."""
+
+    kind: FateKind
+    detail: str = ""
+    reason_code: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Where every message went, as one whole value (promise C4). `revision` orders two ledgers of one keeper.
+
+    recovered + accepted + replayed = acknowledged + sent + dead_lettered + expired + dropped + superseded + unknown
+    + damaged + abandoned + queued + in_flight, in every snapshot.
+    """
+
+    revision: int = 0
+    taken: int = 0
+    taken_bytes: int = 0
+    recovered: int = 0
+    accepted: int = 0
+    replayed: int = 0
+    acknowledged: int = 0
+    sent: int = 0
+    dead_lettered: int = 0
+    expired: int = 0
+    dropped: int = 0
+    superseded: int = 0
+    unknown: int = 0
+    damaged: int = 0
+    abandoned: int = 0
+    queued: int = 0
+    in_flight: int = 0
+    deferred: int = 0
+
+    @property
+    def balance(self) -> int:
+        """Left side of C4 minus its right side: 0, or hawk has a bug."""
+        into = self.recovered + self.accepted + self.replayed
+        ended = self.acknowledged + self.sent + self.dead_lettered + self.expired + self.dropped
+        ended += self.superseded + self.unknown + self.damaged + self.abandoned
+        return into - ended - self.queued - self.in_flight
+
+
+class CauseKind(Enum):
+    """Who or what ended a link, or kept one from coming up."""
+
+    UNREACHABLE = "unreachable"
+    REFUSED = "refused"
+    CLOSED_BY_PEER = "closed by peer"
+    RESET_BY_PEER = "reset by peer"
+    DISCONNECT = "disconnect"
+    PROTOCOL_ERROR = "protocol error"
+    HUNG_UP = "hung up"
+    CLOSED = "closed"
+
+
+class Cause(NamedTuple):
+    """Why a dial failed or a link ended, in words and, where MQTT gave one, as a reason code."""
+
+    kind: CauseKind
+    text: str
+    reason_code: int | None = None
+    server_reference: str | None = None
+
+    def __str__(self) -> str:
+        code = "" if self.reason_code is None else f" (0x{self.reason_code:02x})"
+        return f"{self.kind.value}: {self.text}{code}"
+
+
+class Verdict(Enum):
+    """What a refusal or a loss means for the next dial (`core/refusals`)."""
+
+    AGAIN = "again"
+    SLOWLY = "slowly"
+    AT_THE_CAP = "at the cap"
+    NEVER = "never"
