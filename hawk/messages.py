@@ -67,9 +67,9 @@ class Channel(Protocol[T_contra]):
 
 
 class Open(NamedTuple):
-    """From an application: be connected. Cuts a waiting delay short; starts afresh from FAILED."""
+    """From an application, or from the Queue keeper that drains: be connected. Cuts a waiting delay short."""
 
-    answer: Channel[Opened]
+    answer: Channel[Opened] | None = None
 
 
 class Close(NamedTuple):

@@ -71,9 +71,12 @@ class WallClock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Everything of the outside world that one hawk uses. Tests replace what they want to rehearse."""
+    """Everything of the outside world that one hawk uses. Tests replace what they want to rehearse.
+
+    Without an `outbox_store` nothing outlives the process: the Queue keeper's bounded queue is the whole outbox.
+    """
 
     dialer: Dialer
-    outbox_store: OutboxStore
+    outbox_store: OutboxStore | None
     wall_clock: WallClock
     random: Random

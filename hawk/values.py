@@ -30,7 +30,7 @@ class Message(NamedTuple):
 
 
 class FateKind(Enum):
-    """How a message ended. Each but FULL and UNAVAILABLE, which were never accepted, is a column of the ledger."""
+    """How a message ended. Each is a column of the ledger, but FULL, UNAVAILABLE and STOPPED: never accepted."""
 
     ACKNOWLEDGED = "acknowledged"
     SENT = "sent"
@@ -43,6 +43,7 @@ class FateKind(Enum):
     ABANDONED = "abandoned"
     FULL = "full"
     UNAVAILABLE = "unavailable"
+    STOPPED = "stopped"
 
 
 class Fate(NamedTuple):
@@ -59,6 +60,9 @@ class Ledger:
 
     recovered + accepted + replayed = acknowledged + sent + dead_lettered + expired + dropped + superseded + unknown
     + damaged + abandoned + queued + in_flight, in every snapshot.
+
+    Beside the columns: `taken` and `taken_bytes`, what the keeper has received of what was offered within its room;
+    `waited`, the messages that could not go out at once.
     """
 
     revision: int = 0
@@ -78,7 +82,7 @@ class Ledger:
     abandoned: int = 0
     queued: int = 0
     in_flight: int = 0
-    deferred: int = 0
+    waited: int = 0
 
     @property
     def balance(self) -> int:

@@ -4,6 +4,7 @@ No payload and no credential is ever a field (promise C10).
 """
 
 import logging
+from enum import Enum
 
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
@@ -14,5 +15,7 @@ def log_event(logger: logging.Logger, level: int, event: str, **fields: object) 
 
 
 def _shown(value: object) -> str:
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    text = str(value.value if isinstance(value, Enum) else value)
     return repr(text) if " " in text or not text else text

@@ -4,15 +4,17 @@ An actor waits in one place, for its next message or a deadline (`receive_by`), 
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from hawk.messages import Event, Missed, Report, Transmit
+from hawk.messages import Channel, Event, Missed, Report, Transmit
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 RETRY_REPORT_S = 0.05
 MOST_UNSENT_EVENTS = 10_000
@@ -47,16 +49,35 @@ def take_all(inbox: MemoryObjectReceiveStream[T], first: T | None) -> list[T]:
         return batch
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+def answer(channel: Channel[T_contra], value: T_contra) -> None:
+    """Answer a request. One who was cancelled meanwhile has closed the channel, and needs no answer."""
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+        channel.send_nowait(value)
+    channel.close()
+
+
 class MemoryLane:
     """The lane of one link: a bounded channel to its writer, compared by identity."""
 
-    number: int
-    _to_writer: MemoryObjectSendStream[Transmit]
+    __slots__ = ("_to_writer", "number", "on_overflow")
+
+    def __init__(self, number: int, to_writer: MemoryObjectSendStream[Transmit]) -> None:
+        self.number = number
+        self.on_overflow: Callable[[], None] | None = None
+        self._to_writer = to_writer
 
     def send_nowait(self, transmit: Transmit, /) -> None:
-        """Hand packets to the writer. Raises `anyio.BrokenResourceError` when the link is gone."""
-        self._to_writer.send_nowait(transmit)
+        """Hand packets to the writer. Raises `anyio.BrokenResourceError` when the link is gone.
+
+        Every honest sender is bounded by its credit, so only a peer that provokes answers and never reads them can fill a
+        lane: `on_overflow` ends its link.
+        """
+        try:
+            self._to_writer.send_nowait(transmit)
+        except anyio.WouldBlock:
+            if self.on_overflow is not None:
+                self.on_overflow()
+            raise anyio.BrokenResourceError from None
 
     def close(self) -> None:
         """Let go of the sending end, once the link has ended."""
@@ -74,6 +95,7 @@ class LatestSender(Generic[T]):
 
     def __init__(self) -> None:
         self._sender, self.receiver = anyio.create_memory_object_stream[T](1)
+        self._last: T | None = None
 
     def send(self, value: T) -> None:
         """Replace what was not read yet. Never blocks."""
@@ -83,8 +105,17 @@ class LatestSender(Generic[T]):
             self.receiver.receive_nowait()
             self._sender.send_nowait(value)
 
+    def latest(self) -> T | None:
+        """The value, if there is one that was not read yet."""
+        value, self._last = self._last, None
+        if value is None:
+            with suppress(anyio.WouldBlock, anyio.ClosedResourceError):
+                value = self.receiver.receive_nowait()
+        return value
+
     def close(self) -> None:
-        """Close both ends."""
+        """Close both ends; what was not read yet can still be."""
+        self._last = self.latest()
         self._sender.close()
         self.receiver.close()
 

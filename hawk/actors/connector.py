@@ -1,0 +1,337 @@
+"""The Connector owns the link and the connection state. It alone changes the state, and it alone logs the changes.
+
+Dials and links run in child tasks, so that `Close` and `Hangup` are heard at any moment. What each happening leads to is
+`core/connection`'s table; this file carries out its effects, in their order.
+"""
+
+import logging
+import math
+from typing import assert_never, cast
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from hawk.actors.link_tasks import LinkTasks
+from hawk.actors.log import log_event
+from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, answer, open_lane, receive_by
+from hawk.config import Config
+from hawk.core import connection_record as record
+from hawk.core.connection import Effect, Happening, State, advance, public_state
+from hawk.core.refusals import Refusal, judge_connack, judge_disconnect
+from hawk.errors import ConnectRefused, Unreachable
+from hawk.messages import (
+    AttemptFailed,
+    Channel,
+    Close,
+    ConnectionReport,
+    Dial,
+    Dialed,
+    DialFailed,
+    GaveUp,
+    Hangup,
+    LaneOpened,
+    LinkDown,
+    LinkUp,
+    Lost,
+    Open,
+    Opened,
+    Ping,
+    Report,
+    Reset,
+    StandDown,
+    StateChanged,
+    ToBackoff,
+    ToConnector,
+    ToHealthProbe,
+    ToQueueKeeper,
+    ToSubscriptionKeeper,
+    Transmit,
+)
+from hawk.packets import Connack, ConnectRequest, DisconnectRequest, PingRequest
+from hawk.ports import Dialer, Link, WallClock
+from hawk.values import Cause, CauseKind, ConnectionState, Verdict
+
+logger = logging.getLogger("hawk.connector")
+
+TRAFFIC_REPORTS_PER_KEEP_ALIVE = 4
+
+
+class Connector:
+    """The shell around the connection's table. `lane_capacity` is wiring's, from the bounds of those who send on it."""
+
+    def __init__(
+        self,
+        config: Config,
+        client_identifier: str,
+        *,
+        dialer: Dialer,
+        wall_clock: WallClock,
+        lane_capacity: int,
+        inbox: MemoryObjectReceiveStream[ToConnector],
+        to_self: MemoryObjectSendStream[ToConnector],
+        to_backoff: MemoryObjectSendStream[ToBackoff],
+        to_health_probe: MemoryObjectSendStream[ToHealthProbe],
+        to_queue_keeper: MemoryObjectSendStream[ToQueueKeeper],
+        to_subscription_keeper: MemoryObjectSendStream[ToSubscriptionKeeper],
+        reporter: Reporter,
+        opening: ConnectionReport = ConnectionReport(),
+    ) -> None:
+        self._config = config
+        self._client_identifier = client_identifier
+        self._dialer = dialer
+        self._wall_clock = wall_clock
+        self._lane_capacity = lane_capacity
+        self._inbox = inbox
+        self._to_self = to_self
+        self._to_backoff = to_backoff
+        self._to_health_probe = to_health_probe
+        self._to_queue_keeper = to_queue_keeper
+        self._to_subscription_keeper = to_subscription_keeper
+        self._reporter = reporter
+        self._state = State.FAILED if opening.state is ConnectionState.FAILED else State.DISCONNECTED
+        self._report = opening
+        self._opens: list[Channel[Opened]] = []
+        self._closes: list[Close] = []
+        self._attempt = 0
+        self._dial_scope: anyio.CancelScope | None = None
+        self._links = 0
+        self._link: LinkTasks | None = None
+        self._has_session = False
+        self._cause: Cause | None = None
+        self._refused = False
+        self._traffic_every_s = math.inf
+        self._traffic_at = math.inf
+
+    async def run(self) -> None:
+        """Serve until cancelled. Cancelling closes the link without a DISCONNECT and leaves no socket behind."""
+        async with anyio.create_task_group() as children:
+            while True:
+                retry_at = anyio.current_time() + RETRY_REPORT_S if self._reporter.has_unsent else math.inf
+                message = await receive_by(self._inbox, min(retry_at, self._traffic_at))
+                if message is not None:
+                    await self._take(message, children)
+                self._reporter.retry()
+                await self._tell_traffic()
+
+    async def _take(self, message: ToConnector, children: TaskGroup) -> None:
+        step = advance(self._state, self._happening(message))
+        before, self._state = public_state(self._state), step.state
+        for effect in step.effects:
+            if effect is Effect.ANSWER_OPENS or effect is Effect.ANSWER_CLOSES:
+                # An answer tells of the state that it answers from.
+                self._announce(before)
+                before = public_state(self._state)
+            await self._carry_out(effect, message, children)
+        self._announce(before)
+
+    def _happening(self, message: ToConnector) -> Happening:
+        match message:
+            case Open():
+                if message.answer is not None:
+                    self._opens.append(message.answer)
+                return Happening.OPEN
+            case Close():
+                self._closes.append(message)
+                return Happening.CLOSE
+            case Dial():
+                return Happening.DIAL
+            case GaveUp():
+                self._cause = message.cause
+                return Happening.GAVE_UP
+            case Dialed():
+                return Happening.DIALED if message.attempt == self._attempt else Happening.STALE_DIALED
+            case DialFailed():
+                return Happening.DIAL_FAILED if message.attempt == self._attempt else Happening.STALE_DIAL_FAILED
+            case Lost():
+                return Happening.LOST if self._is_present(message.lane) else Happening.STALE_LOST
+            case Ping():
+                return Happening.PING if self._is_present(message.lane) else Happening.STALE_PING
+            case Hangup():
+                return Happening.HANGUP if self._is_present(message.lane) else Happening.STALE_HANGUP
+            case _:
+                assert_never(message)
+
+    def _is_present(self, lane: object) -> bool:
+        return self._link is not None and self._link.lane is lane
+
+    async def _carry_out(self, effect: Effect, message: ToConnector, children: TaskGroup) -> None:
+        match effect:
+            case Effect.ASK_TO_DIAL:
+                await self._to_backoff.send(Reset(afresh=False))
+            case Effect.ASK_TO_DIAL_AFRESH:
+                self._report = record.started_afresh(self._report)
+                self._cause = None
+                await self._to_backoff.send(Reset(afresh=True))
+            case Effect.STAND_DOWN:
+                await self._to_backoff.send(StandDown())
+            case Effect.START_DIAL:
+                self._attempt += 1
+                self._report = record.dial_begun(self._report, self._wall_clock.now())
+                self._dial_scope = anyio.CancelScope()
+                request = ConnectRequest(self._client_identifier, clean_start=not self._has_session)
+                children.start_soon(self._dial, self._attempt, request, self._dial_scope)
+            case Effect.CANCEL_DIAL:
+                self._attempt += 1
+                if self._dial_scope is not None:
+                    self._dial_scope.cancel()
+            case Effect.REPORT_FAILURE:
+                await self._report_failure(cast(DialFailed, message).cause)
+            case Effect.ADOPT_LINK:
+                await self._adopt(cast(Link, cast(Dialed, message).link), children)
+            case Effect.DISCARD_LINK:
+                children.start_soon(cast(Link, cast(Dialed, message).link).aclose)
+            case Effect.SEND_PING:
+                self._send_ping(self._present_link)
+            case Effect.HANG_UP:
+                self._present_link.hang_up(cast(Hangup, message).why)
+            case Effect.SAY_GOODBYE:
+                forget = any(close.forget_session for close in self._closes)
+                self._present_link.say_goodbye(DisconnectRequest(session_expiry_s=0 if forget else None))
+            case Effect.ANNOUNCE_DOWN:
+                await self._announce_down(cast(Lost, message).cause)
+            case Effect.ANSWER_OPENS:
+                failed = self._state is State.FAILED
+                for waiting in self._opens:
+                    answer(waiting, Opened(self._report, self._cause if failed else None))
+                self._opens.clear()
+            case Effect.ANSWER_CLOSES:
+                for close in self._closes:
+                    answer(close.answer, self._report)
+                self._closes.clear()
+            case Effect.CANNOT_HAPPEN:
+                raise AssertionError("advance() raises for this one")
+            case _:
+                assert_never(effect)
+
+    @property
+    def _present_link(self) -> LinkTasks:
+        assert self._link is not None
+        return self._link
+
+    # ------------------------------------------------------------------------------------------- dials
+
+    async def _dial(self, attempt: int, request: ConnectRequest, scope: anyio.CancelScope) -> None:
+        """One attempt, under one deadline for name lookup, connection and CONNACK. Cancelled, it says nothing."""
+        timeout_s = self._config.reconnection.connection_timeout
+        outcome: ToConnector
+        with scope:
+            try:
+                with anyio.fail_after(timeout_s):
+                    outcome = Dialed(attempt, await self._dialer.dial(request))
+            except TimeoutError:
+                why = f"no CONNACK from {self._config.broker}:{self._config.port} within {timeout_s:g} s"
+                outcome = DialFailed(attempt, Cause(CauseKind.UNREACHABLE, why))
+            except Unreachable as unreachable:
+                outcome = DialFailed(attempt, Cause(CauseKind.UNREACHABLE, str(unreachable)))
+            except ConnectRefused as refused:
+                connack = cast(Connack, refused.connack)
+                cause = Cause(CauseKind.REFUSED, connack.reason, connack.reason_code, connack.server_reference)
+                outcome = DialFailed(attempt, cause)
+            # Without a checkpoint after the dial, so that a link is never forgotten between two tasks.
+            self._to_self.send_nowait(outcome)
+
+    async def _report_failure(self, cause: Cause) -> None:
+        self._cause = cause
+        self._report = record.dial_failed(self._report)
+        failures = self._report.consecutive_failures
+        refusal = self._judge(cause)
+        level = logging.WARNING if refusal is None or self._refused else int(refusal.level)
+        fields: dict[str, object] = {"attempt": failures, "cause": cause}
+        if refusal is not None:
+            fields["remedy"] = refusal.remedy
+            self._refused = True
+        if cause.server_reference is not None:
+            fields["server_reference"] = cause.server_reference
+        log_event(logger, level, "connection attempt failed", **fields)
+        verdict = Verdict.AGAIN if refusal is None else refusal.verdict
+        await self._to_backoff.send(AttemptFailed(cause, verdict, failures))
+
+    def _judge(self, cause: Cause) -> Refusal | None:
+        if cause.reason_code is None:
+            return None
+        if cause.kind is CauseKind.REFUSED:
+            return judge_connack(cause.reason_code, on_auth_failure=self._config.on_auth_failure)
+        if cause.kind is CauseKind.DISCONNECT:
+            return judge_disconnect(cause.reason_code)
+        return None
+
+    # ------------------------------------------------------------------------------------------- links
+
+    async def _adopt(self, link: Link, children: TaskGroup) -> None:
+        connack = link.connack
+        self._links += 1
+        self._has_session, self._refused, self._cause = True, False, None
+        lane, outgoing = open_lane(self._links, self._lane_capacity)
+        self._link = LinkTasks(
+            link,
+            lane,
+            outgoing,
+            to_connector=self._to_self,
+            to_queue_keeper=self._to_queue_keeper,
+            to_subscription_keeper=self._to_subscription_keeper,
+        )
+        self._report = record.link_adopted(self._report)
+        keep_alive_s = float(connack.server_keep_alive_s or self._config.health_check_interval)
+        self._traffic_every_s = keep_alive_s / TRAFFIC_REPORTS_PER_KEEP_ALIVE
+        self._traffic_at = anyio.current_time() + self._traffic_every_s
+        event = "reconnected" if self._report.total_reconnections else "connected"
+        broker = f"{self._config.broker}:{self._config.port}"
+        log_event(logger, logging.INFO, event, broker=broker, link=lane.number, session_present=connack.session_present)
+        await self._to_queue_keeper.send(LaneOpened(lane, connack))
+        await self._to_subscription_keeper.send(LaneOpened(lane, connack))
+        await self._to_backoff.send(LinkUp(lane, keep_alive_s))
+        await self._to_health_probe.send(LinkUp(lane, keep_alive_s))
+        # Last, so that no keeper hears of what arrives on a lane before it has heard of the lane.
+        children.start_soon(self._link.run)
+
+    async def _announce_down(self, cause: Cause) -> None:
+        link = self._present_link
+        self._link, self._traffic_at = None, math.inf
+        self._report = record.link_ended(self._report)
+        refusal = self._judge(cause)
+        if cause.kind is CauseKind.CLOSED:
+            log_event(logger, logging.INFO, "disconnected", link=link.lane.number)
+        else:
+            self._cause = cause
+            fields: dict[str, object] = {"link": link.lane.number, "cause": cause}
+            if refusal is not None:
+                fields["remedy"] = refusal.remedy
+            if cause.server_reference is not None:
+                fields["server_reference"] = cause.server_reference
+            log_event(logger, logging.WARNING, "connection lost", **fields)
+        verdict = Verdict.AGAIN if refusal is None else refusal.verdict
+        down = LinkDown(link.lane, cause, verdict, link.proven)
+        await self._to_queue_keeper.send(down)
+        await self._to_subscription_keeper.send(down)
+        await self._to_health_probe.send(down)
+        await self._to_backoff.send(down)
+
+    def _send_ping(self, link: LinkTasks) -> None:
+        try:
+            link.lane.send_nowait(Transmit((PingRequest(),)))
+        except anyio.BrokenResourceError:
+            log_event(logger, logging.DEBUG, "lane broken", lane=link.lane.number)
+
+    async def _tell_traffic(self) -> None:
+        now = anyio.current_time()
+        if self._link is not None and now >= self._traffic_at:
+            self._traffic_at = now + self._traffic_every_s
+            await self._to_health_probe.send(self._link.traffic)
+
+    # ---------------------------------------------------------------------------------- what others see
+
+    def _announce(self, before: ConnectionState) -> None:
+        """Report where the connection stands; a change of the public state is one event, and one record in the log."""
+        after = public_state(self._state)
+        events: tuple[StateChanged, ...] = ()
+        if after is not before:
+            self._report = record.moved(self._report, after)
+            events = (StateChanged(before, after, self._cause),)
+            log_event(
+                logger, logging.DEBUG, "connection state", before=before, after=after, hawk=self._client_identifier
+            )
+            if after is ConnectionState.FAILED:
+                attempts = self._report.consecutive_failures
+                log_event(logger, logging.ERROR, "connection failed", attempts=attempts, cause=self._cause)
+        self._reporter.report(Report(self._report, events))

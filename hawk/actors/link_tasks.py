@@ -1,0 +1,127 @@
+"""The two tasks of one link: a reader that sorts what arrives to its keepers, and a writer that alone owns `send`.
+
+Not an actor: children of the Connector, which starts them with a lane and hears `Lost` when both have ended. Whatever they
+had to hand on has been handed on before that.
+"""
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from hawk.actors.mailbox import MemoryLane, take_all
+from hawk.errors import LinkLost
+from hawk.messages import Incoming, Lost, Settled, ToConnector, ToQueueKeeper, ToSubscriptionKeeper, Traffic, Transmit
+from hawk.packets import DisconnectRequest, Outgoing, Publish
+from hawk.ports import Link
+from hawk.values import Cause, CauseKind
+
+GOODBYE_S = 1.0
+"""How long a DISCONNECT may take to be written."""
+LAST_WORDS_S = 0.25
+"""How long the broker may then take to close. Closing first, with its bytes unread, would reset the connection under our own."""
+
+
+class LinkTasks:
+    """Reader and writer of one link, and what they have seen of it."""
+
+    def __init__(
+        self,
+        link: Link,
+        lane: MemoryLane,
+        outgoing: MemoryObjectReceiveStream[Transmit],
+        *,
+        to_connector: MemoryObjectSendStream[ToConnector],
+        to_queue_keeper: MemoryObjectSendStream[ToQueueKeeper],
+        to_subscription_keeper: MemoryObjectSendStream[ToSubscriptionKeeper],
+    ) -> None:
+        self.lane = lane
+        self.proven = False
+        self._link = link
+        self._outgoing = outgoing
+        self._to_connector = to_connector
+        self._to_queue_keeper = to_queue_keeper
+        self._to_subscription_keeper = to_subscription_keeper
+        self._scope = anyio.CancelScope()
+        self._ending: Cause | None = None
+        self._heard_at = self._wrote_at = anyio.current_time()
+        self._write_since: float | None = None
+        lane.on_overflow = self._overflow
+
+    @property
+    def traffic(self) -> Traffic:
+        """When this link last heard and wrote."""
+        return Traffic(self.lane, self._heard_at, self._wrote_at, self._write_since)
+
+    async def run(self) -> None:
+        """Read and write until the link ends, then say so. Cancelling closes the link and says nothing."""
+        try:
+            with self._scope:
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._write)
+                        tasks.start_soon(self._read)
+                except* LinkLost as lost:
+                    self._end(_first_cause(lost))
+        finally:
+            self._outgoing.close()
+            self.lane.close()
+            with anyio.CancelScope(shield=True):
+                await self._link.aclose()
+        cause = self._ending or Cause(CauseKind.CLOSED, "closed by hawk")
+        await self._to_connector.send(Lost(self.lane, cause))
+
+    def hang_up(self, why: str) -> None:
+        """End the link now, without a DISCONNECT."""
+        self._end(Cause(CauseKind.HUNG_UP, why))
+        self._scope.cancel()
+
+    def say_goodbye(self, goodbye: DisconnectRequest) -> None:
+        """Write what is on the lane, then DISCONNECT; end the link within `GOODBYE_S`."""
+        self._end(Cause(CauseKind.CLOSED, "closed by hawk"))
+        self._scope.deadline = anyio.current_time() + GOODBYE_S
+        try:
+            self.lane.send_nowait(Transmit((goodbye,)))
+        except anyio.BrokenResourceError:
+            self._scope.cancel()
+
+    def _overflow(self) -> None:
+        self.hang_up("the broker provokes more answers than it reads")
+
+    def _end(self, cause: Cause) -> None:
+        # The first cause is the true one; what follows are its consequences.
+        self._ending = self._ending or cause
+
+    async def _read(self) -> None:
+        while True:
+            arrivals = await self._link.receive()
+            self._heard_at = anyio.current_time()
+            if arrivals.acknowledgements:
+                self.proven = True
+                await self._to_queue_keeper.send(Settled(self.lane, tuple(arrivals.acknowledgements)))
+            if arrivals.inbound:
+                await self._to_subscription_keeper.send(Incoming(self.lane, tuple(arrivals.inbound)))
+            if arrivals.pong:
+                self.proven = True
+
+    async def _write(self) -> None:
+        saying_goodbye = False
+        while not saying_goodbye:
+            batch = take_all(self._outgoing, await self._outgoing.receive())
+            packets: list[Outgoing] = []
+            for transmit in batch:
+                packets += transmit.packets
+            saying_goodbye = type(packets[-1]) is DisconnectRequest
+            self._write_since = anyio.current_time()
+            await self._link.send(packets)
+            self._write_since, self._wrote_at = None, anyio.current_time()
+            sent = sum(1 for packet in packets if type(packet) is Publish and not packet.identifier)
+            if sent:
+                await self._to_queue_keeper.send(Settled(self.lane, (), sent))
+        self._scope.deadline = min(self._scope.deadline, anyio.current_time() + LAST_WORDS_S)
+
+
+def _first_cause(lost: BaseExceptionGroup[LinkLost]) -> Cause:
+    inner = lost.exceptions[0]
+    while isinstance(inner, BaseExceptionGroup):
+        inner = inner.exceptions[0]
+    assert isinstance(inner.cause, Cause)
+    return inner.cause

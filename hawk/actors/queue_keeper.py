@@ -1,0 +1,184 @@
+"""The Queue keeper owns the outbox: what is accepted, what is under way, and what became of each message.
+
+It receives, asks `core/outbox`, and sends: commits to the store task, packets on the lane, answers to senders, room to
+the application. It never waits for the network or the disk.
+"""
+
+import logging
+import math
+from typing import Protocol, TypeVar, assert_never
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from hawk.actors.log import log_event
+from hawk.actors.mailbox import RETRY_REPORT_S, LatestSender, Reporter, answer, receive_by, take_all
+from hawk.core.outbox import Outbox
+from hawk.messages import (
+    Commit,
+    CommitFailed,
+    Committed,
+    Lane,
+    LaneOpened,
+    LinkDown,
+    MessageSettled,
+    Offer,
+    Open,
+    Ready,
+    Report,
+    Room,
+    Settled,
+    Stalled,
+    Stop,
+    ToHealthProbe,
+    ToQueueKeeper,
+    Transmit,
+    WatchFates,
+    Withdraw,
+)
+from hawk.packets import Outgoing
+from hawk.values import FateKind
+
+logger = logging.getLogger("hawk.queue_keeper")
+
+_LOUD = {FateKind.DEAD_LETTERED: "message refused", FateKind.UNKNOWN: "fate unknown"}
+
+
+T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class _To(Protocol[T_contra]):
+    def send_nowait(self, item: T_contra, /) -> None: ...
+
+
+class QueueKeeper:
+    """The shell around one `Outbox`. `to_store` is None when nothing is kept beyond the process."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        inbox: MemoryObjectReceiveStream[ToQueueKeeper],
+        to_store: _To[Commit] | None,
+        to_connector: _To[Open],
+        to_health_probe: MemoryObjectSendStream[ToHealthProbe],
+        room: LatestSender[Room],
+        reporter: Reporter,
+    ) -> None:
+        self._outbox = outbox
+        self._inbox = inbox
+        self._to_store = to_store
+        self._to_connector = to_connector
+        self._to_health_probe = to_health_probe
+        self._room = room
+        self._reporter = reporter
+        self._lane: Lane | None = None
+        self._stop: Stop | None = None
+        self._stop_at = math.inf
+        self._fates_watched = False
+        self._told_overflow = False
+        self._told_store = False
+
+    async def run(self) -> None:
+        """Serve until cancelled. Cancelling is safe between any two messages: what was decided has been sent."""
+        while True:
+            deadline = min(self._outbox.deadline(), self._stop_at)
+            if self._reporter.has_unsent:
+                deadline = min(deadline, anyio.current_time() + RETRY_REPORT_S)
+            first = await receive_by(self._inbox, deadline)
+            now = anyio.current_time()
+            for message in take_all(self._inbox, first):
+                self._take(message, now)
+            await self._act(now)
+
+    def _take(self, message: ToQueueKeeper, now: float) -> None:
+        outbox = self._outbox
+        match message:
+            case Offer():
+                outbox.offer(message)
+            case Settled():
+                if message.lane is self._lane:
+                    outbox.settle(message.acknowledgements, message.sent, now)
+            case Committed():
+                outbox.committed()
+                self._told_store = False
+            case CommitFailed():
+                outbox.commit_failed(message.why, now)
+                if not self._told_store:
+                    self._told_store = True
+                    log_event(logger, logging.ERROR, "outbox unavailable", why=message.why)
+            case LaneOpened():
+                self._lane = message.lane
+                self._told_overflow = False
+                outbox.open(message.connack, now)
+            case Ready():
+                if message.lane is self._lane:
+                    outbox.ready()
+            case LinkDown():
+                if message.lane is self._lane:
+                    self._lane = None
+                    outbox.close()
+            case Withdraw():
+                outbox.withdraw(message.reply)
+            case Stop():
+                self._stop, self._stop_at = message, now + message.drain_s
+                outbox.begin_stop()
+                if not outbox.link_up and not outbox.drained:
+                    # What is in memory alone gets one more dial, at once.
+                    self._to_connector.send_nowait(Open())
+            case WatchFates():
+                self._fates_watched = message.watched
+            case _:
+                assert_never(message)
+
+    async def _act(self, now: float) -> None:
+        outbox = self._outbox
+        # Answers first: they let in those who stand in line, whose messages may then go out in this very batch.
+        self._answer()
+        if self._to_store is not None and (commit := outbox.take_commit(now)):
+            self._to_store.send_nowait(commit)
+        if packets := outbox.take_packets(now):
+            self._transmit(packets)
+            self._answer()
+        if self._lane is not None and outbox.stalled(now):
+            await self._to_health_probe.send(Stalled(self._lane))
+        if self._stop is not None and (outbox.drained or now >= self._stop_at):
+            self._finish(self._stop)
+        self._reporter.retry()
+
+    def _transmit(self, packets: tuple[Outgoing, ...]) -> None:
+        if self._lane is None:
+            return
+        try:
+            self._lane.send_nowait(Transmit(packets))
+        except anyio.BrokenResourceError:
+            # The link is gone and `LinkDown` is on its way: what was sent stays in flight until it comes.
+            log_event(logger, logging.DEBUG, "lane broken", lane=self._lane.number)
+
+    def _answer(self) -> None:
+        answers = self._outbox.take_answers()
+        ledger = self._outbox.ledger()
+        self._room.send(self._outbox.room())
+        events = []
+        for reference, message, fate in answers:
+            reply = reference()
+            if fate is None:
+                if reply is not None:
+                    reply.accept(ledger)
+                continue
+            if reply is not None:
+                reply.settle(fate, ledger)
+            if self._fates_watched:
+                events.append(MessageSettled(message.topic, message.qos, fate))
+            if fate.kind in _LOUD:
+                log_event(logger, logging.WARNING, _LOUD[fate.kind], topic=message.topic, why=fate.detail)
+            elif fate.kind is FateKind.DROPPED and not self._told_overflow:
+                self._told_overflow = True
+                log_event(logger, logging.WARNING, "messages dropped", why=fate.detail, dropped=ledger.dropped)
+        self._reporter.report(Report(ledger, tuple(events)))
+
+    def _finish(self, stop: Stop) -> None:
+        report = self._outbox.end_stop()
+        self._stop, self._stop_at = None, math.inf
+        self._answer()
+        answer(stop.answer, report)

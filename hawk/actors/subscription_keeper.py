@@ -1,0 +1,157 @@
+"""The Subscription keeper: subscribes to what the application wants, delivers what comes, acknowledges what is handled.
+
+The shell of `core/subscriptions`, which decides; this module only receives, sends and logs. It knows the Queue keeper
+by one message, `Ready`, and an application by the channels that its requests carry.
+"""
+
+import logging
+from typing import TypeVar, assert_never
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from hawk.actors.log import log_event
+from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
+from hawk.config import Config
+from hawk.core.subscriptions import Decisions, Subscriptions
+from hawk.messages import (
+    Channel,
+    Handled,
+    InboundReport,
+    Incoming,
+    LaneOpened,
+    LinkDown,
+    Ready,
+    Report,
+    StopReceiving,
+    Subscribe,
+    ToSubscriptionKeeper,
+    Transmit,
+    Unsubscribe,
+)
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class SubscriptionKeeper:
+    """Runs until it is cancelled, also after `StopReceiving`, so that nobody who tells it something waits in vain.
+
+    It closes every channel that a request brought: an answer once given, deliveries when the subscription ends.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        inbox: MemoryObjectReceiveStream[ToSubscriptionKeeper],
+        to_queue_keeper: MemoryObjectSendStream[Ready],
+        reporter: Reporter,
+    ) -> None:
+        self._inbox = inbox
+        self._to_queue_keeper = to_queue_keeper
+        self._reporter = reporter
+        self._core = Subscriptions(receive_maximum=config.receive_maximum, suback_timeout_s=config.suback_timeout_s)
+        self._reported = InboundReport()
+        self._stops: list[Channel[None]] = []
+
+    async def run(self) -> None:
+        """Receive, ask the core, act; for ever. Cancelling leaves at most the decisions of one batch undone."""
+        while True:
+            first = await receive_by(self._inbox, self._deadline())
+            now = anyio.current_time()
+            for message in take_all(self._inbox, first):
+                self._hear(message, now)
+            self._core.tick(now)
+            await self._act(self._core.take())
+            self._report()
+
+    def _deadline(self) -> float:
+        deadline = self._core.deadline
+        if self._reporter.has_unsent:
+            deadline = min(deadline, anyio.current_time() + RETRY_REPORT_S)
+        return deadline
+
+    def _hear(self, message: ToSubscriptionKeeper, now: float) -> None:
+        match message:
+            case Incoming():
+                self._core.incoming(message.lane, message.packets, now)
+            case Handled():
+                self._core.handled(message.subscription, message.deliveries)
+            case Subscribe():
+                self._core.subscribe(message)
+            case Unsubscribe():
+                self._core.unsubscribe(message.subscription, now)
+            case LaneOpened():
+                self._core.open_lane(message.lane, message.connack, now)
+            case LinkDown():
+                self._core.link_down(message.lane)
+            case StopReceiving():
+                self._core.stop()
+                self._stops.append(message.answer)
+            case _:
+                assert_never(message)
+
+    async def _act(self, decisions: Decisions) -> None:
+        self._log(decisions)
+        self._transmit(decisions)
+        for deliveries, delivered in decisions.deliveries:
+            try:
+                deliveries.send_nowait(delivered)
+            except anyio.BrokenResourceError:
+                # Nobody reads it any more. It stays unhandled until the Unsubscribe that is coming returns it.
+                continue
+        for deliveries in decisions.ended:
+            deliveries.close()
+        for answer, code in decisions.answers:
+            _tell(answer, code)
+        for answer in decisions.unanswered:
+            answer.close()
+        for stop in self._stops:
+            _tell(stop, None)
+        self._stops.clear()
+        if decisions.ready is not None:
+            await self._to_queue_keeper.send(Ready(decisions.ready))
+
+    def _transmit(self, decisions: Decisions) -> None:
+        lane = decisions.lane
+        if lane is None or not decisions.packets:
+            return
+        try:
+            lane.send_nowait(Transmit(tuple(decisions.packets)))
+        except anyio.BrokenResourceError:
+            # The link is gone and its LinkDown is coming. What it had brought before it went is still delivered.
+            return
+        except anyio.WouldBlock:
+            # The lane holds everything that a broker within its limits can make us answer.
+            log_event(logger, logging.WARNING, "lane_full", link=lane.number)
+            self._core.link_down(lane)
+
+    def _log(self, decisions: Decisions) -> None:
+        for topic_filter, code in decisions.refused:
+            log_event(logger, logging.WARNING, "subscription_refused", filter=topic_filter, reason_code=f"0x{code:02x}")
+        for topic_filter in decisions.overflowing:
+            log_event(logger, logging.WARNING, "subscription_overflows", filter=topic_filter, qos=0)
+        if decisions.receive_maximum_exceeded and decisions.lane is not None:
+            log_event(logger, logging.WARNING, "receive_maximum_exceeded", link=decisions.lane.number)
+        if decisions.abandoning:
+            log_event(logger, logging.ERROR, "deliveries_abandoned", deliveries=decisions.abandoned)
+
+    def _report(self) -> None:
+        counters = self._core.counters._replace(revision=self._reported.revision)
+        if counters != self._reported:
+            self._reported = counters._replace(revision=counters.revision + 1)
+            self._reporter.report(Report(self._reported))
+        elif self._reporter.has_unsent:
+            self._reporter.retry()
+
+
+def _tell(answer: Channel[T], value: T) -> None:
+    try:
+        answer.send_nowait(value)
+    except anyio.BrokenResourceError:
+        # Whoever asked was cancelled meanwhile; the subscription's end is told separately.
+        return
+    finally:
+        answer.close()

@@ -1,0 +1,83 @@
+"""Who may come in: the bounds of what waits to be sent, and what happens to those who find no room.
+
+While the link is up a newcomer without room waits for it. While the link is down the overflow policy speaks.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import Enum
+
+from hawk.config import Config, OverflowPolicy
+from hawk.messages import Offer, ReplyReference, Room
+from hawk.values import Message
+
+
+class Answer(Enum):
+    """What a message without room is told."""
+
+    ADMIT = "admit"
+    DROP_OLDEST = "drop the oldest, then ask again"
+    DROP_NEWEST = "drop this one"
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
+_WHILE_DOWN: dict[OverflowPolicy, Answer] = {
+    "drop_oldest": Answer.DROP_OLDEST,
+    "drop_newest": Answer.DROP_NEWEST,
+    "wait": Answer.WAIT,
+    "reject": Answer.REFUSE,
+}
+
+
+@dataclass(slots=True)
+class Parked:
+    """An offer that waits for room; the first `admitted` of its messages are in already."""
+
+    offer: Offer
+    admitted: int = 0
+
+
+class Admission:
+    """Counts what waits, lends room, and keeps the line of those who wait for some."""
+
+    def __init__(self, config: Config) -> None:
+        self._most_messages = config.message_queue_size
+        self._most_bytes = config.message_queue_bytes
+        self._when_full = _WHILE_DOWN[config.overflow]
+        self.waiting = 0
+        self.waiting_bytes = 0
+        self.line: deque[Parked] = deque()
+
+    def add(self, message: Message) -> None:
+        """One more message waits to be sent."""
+        self.waiting += 1
+        self.waiting_bytes += message.size_bytes
+
+    def remove(self, message: Message) -> None:
+        """One message fewer waits to be sent."""
+        self.waiting -= 1
+        self.waiting_bytes -= message.size_bytes
+
+    def ask(self, message: Message, *, link_up: bool, refuse_if_full: bool) -> Answer:
+        """Whether this message may come in now, and what happens if not.
+
+        A message larger than the whole bound comes in alone, when nothing else waits: it could never be sent otherwise.
+        """
+        fits = self.waiting < self._most_messages and self.waiting_bytes + message.size_bytes <= self._most_bytes
+        if fits or self.waiting == 0:
+            return Answer.ADMIT
+        if refuse_if_full and (link_up or self._when_full is Answer.WAIT):
+            return Answer.REFUSE
+        return Answer.WAIT if link_up else self._when_full
+
+    def room(self, taken: int, taken_bytes: int) -> Room:
+        """Up to which totals may be offered without asking, when `taken` have arrived: none while anyone stands in line."""
+        if self.line:
+            return Room(taken, taken_bytes)
+        messages = max(0, self._most_messages - self.waiting)
+        return Room(taken + messages, taken_bytes + max(0, self._most_bytes - self.waiting_bytes))
+
+    def leave(self, reply: ReplyReference) -> None:
+        """This sender was cancelled: what of its offer is not in yet is not wanted."""
+        self.line = deque(parked for parked in self.line if parked.offer.reply is not reply)

@@ -1,0 +1,49 @@
+"""The books of the outbox: every message that came in, and every one that ended, by how (promise C4).
+
+The columns are counted here alone and leave as one whole value, so no two of them can ever be read from different moments.
+"""
+
+from hawk.values import FateKind, Ledger
+
+_NEVER_ACCEPTED = frozenset({FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED})
+
+
+class Books:
+    """Counts since the first start of this hawk; `opening` continues an earlier run of the same one.
+
+    What that run left in the store comes in again as recovered, and is not to be counted twice.
+    """
+
+    __slots__ = ("_ended", "accepted", "recovered", "revision", "taken", "taken_bytes", "waited")
+
+    def __init__(self, opening: Ledger = Ledger()) -> None:
+        self.revision = opening.revision
+        self.taken = 0
+        self.taken_bytes = 0
+        self.recovered = opening.recovered - opening.queued
+        self.accepted = opening.accepted
+        self.waited = opening.waited
+        self._ended: dict[FateKind, int] = {kind: getattr(opening, kind.value) for kind in FateKind if kind not in _NEVER_ACCEPTED}
+
+    def end(self, kind: FateKind, messages: int = 1) -> None:
+        """That many accepted messages have met this fate."""
+        self._ended[kind] += messages
+
+    def ended(self, kind: FateKind) -> int:
+        """How many have met this fate."""
+        return self._ended[kind]
+
+    def statement(self, *, queued: int, in_flight: int) -> Ledger:
+        """All columns of this moment."""
+        self.revision += 1
+        return Ledger(
+            revision=self.revision,
+            taken=self.taken,
+            taken_bytes=self.taken_bytes,
+            recovered=self.recovered,
+            accepted=self.accepted,
+            waited=self.waited,
+            queued=queued,
+            in_flight=in_flight,
+            **{kind.value: count for kind, count in self._ended.items()},
+        )

@@ -1,0 +1,355 @@
+"""The outbox: which messages are in, which go out next, and what became of each.
+
+    offered -> admitted -> (committed) -> waiting -> under way -> fate
+                                             ^------- returned (the link died)
+                                             ^------- deferred (the broker refused it for now)
+
+`Outbox` decides for the Queue keeper. Its methods take facts and time, change the books at once, and leave what is to be
+done for the keeper to collect: `take_commit`, `take_packets`, `take_answers`, `room`, `ledger`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+from hawk.config import Config
+from hawk.core.admission import Admission, Answer, Parked
+from hawk.core.backoff import ceiling_s
+from hawk.core.commits import Commits
+from hawk.core.delivery import Entry, Next, Window, obstacle_to, unknown_releases
+from hawk.core.ledger import Books
+from hawk.core.refusals import reason_name
+from hawk.messages import Commit, Offer, Record, ReplyReference, Room, StopReport
+from hawk.packets import Acknowledgement, AckKind, Connack, Outgoing, Publish
+from hawk.values import Fate, FateKind, Ledger, Message
+
+MOST_UNSENT_BYTES = 1024 * 1024
+"""QoS 0 needs no acknowledgement; this bounds what of it the socket has not taken yet."""
+MOST_UNSENT_MESSAGES = 1000
+
+_ACKNOWLEDGED = Fate(FateKind.ACKNOWLEDGED)
+_SENT = Fate(FateKind.SENT)
+
+
+class Told(NamedTuple):
+    """An answer for a sender: its message is accepted (`fate` None), or has met its fate."""
+
+    reply: ReplyReference
+    message: Message
+    fate: Fate | None
+
+
+class Outbox:
+    """All messages for which hawk has responsibility. `durable`: acceptance waits for the commit."""
+
+    def __init__(self, config: Config, *, durable: bool = False, opening: Ledger = Ledger()) -> None:
+        self._config = config
+        self._books = Books(opening)
+        self._admission = Admission(config)
+        self._commits = Commits(durable=durable)
+        self._window = Window(config.max_inflight)
+        self._waiting: deque[Entry] = deque()
+        self._deferred: list[tuple[float, int, Entry]] = []
+        self._unsent: deque[Entry] = deque()
+        self._unsent_bytes = 0
+        self._connack: Connack | None = None
+        self._ready = False
+        self._last_number = 0
+        self._looked_at = 0
+        self._progress_at = 0.0
+        self._stall_told = False
+        self._answers: list[Told] = []
+        self._packets: list[Outgoing] = []
+        self._at_stop: Ledger | None = None
+
+    # ------------------------------------------------------------------------------------- coming in
+
+    def recover(self, records: Sequence[Record]) -> None:
+        """Take back what an earlier process left in the store, oldest first."""
+        for record in records:
+            self._last_number = record.number
+            self._commits.recover(record.number)
+            self._waiting.append(Entry(record.number, record.message, _nobody))
+            self._admission.add(record.message)
+            self._books.recovered += 1
+
+    def offer(self, offer: Offer) -> None:
+        """Admit what was offered, or let it wait in line, or refuse it."""
+        books, admission = self._books, self._admission
+        if offer.asks:
+            parked = Parked(offer)
+            if self._at_stop is not None:
+                self._refuse(parked, Fate(FateKind.STOPPED, "hawk is stopping"))
+            elif admission.line or not self._seat(parked):
+                admission.line.append(parked)
+            return
+        for message in offer.messages:
+            books.taken += 1
+            books.taken_bytes += message.size_bytes
+            self._admit(message, offer.reply)
+
+    def withdraw(self, reply: ReplyReference) -> None:
+        """A sender that waited in line was cancelled."""
+        self._admission.leave(reply)
+
+    def _admit(self, message: Message, reply: ReplyReference) -> bool:
+        """Let one message in. True when it is accepted at once, False when the store has to say so."""
+        self._last_number += 1
+        entry = Entry(self._last_number, message, reply)
+        self._waiting.append(entry)
+        self._admission.add(message)
+        self._books.accepted += 1
+        return not self._commits.insert(entry)
+
+    def _seat(self, parked: Parked) -> bool:
+        """Let in what there is room for. False while some of the offer still has to wait."""
+        offer = parked.offer
+        link_up = self._connack is not None
+        while parked.admitted < len(offer.messages):
+            message = offer.messages[parked.admitted]
+            match self._admission.ask(message, link_up=link_up, refuse_if_full=offer.refuse_if_full):
+                case Answer.ADMIT:
+                    if self._admit(message, offer.reply):
+                        self._answers.append(Told(offer.reply, message, None))
+                case Answer.DROP_OLDEST:
+                    oldest = self._waiting.popleft()
+                    self._admission.remove(oldest.message)
+                    self._end(oldest, Fate(FateKind.DROPPED, "the outbox was full and the link down; the oldest went"))
+                    continue
+                case Answer.DROP_NEWEST:
+                    self._books.accepted += 1
+                    self._books.end(FateKind.DROPPED)
+                    fate = Fate(FateKind.DROPPED, "the outbox was full and the link down; the newest went")
+                    self._answers.append(Told(offer.reply, message, fate))
+                case Answer.REFUSE:
+                    self._refuse(parked, Fate(FateKind.FULL, f"{self._admission.waiting} messages wait in the outbox"))
+                    return True
+                case Answer.WAIT:
+                    return False
+            parked.admitted += 1
+        return True
+
+    def _refuse(self, parked: Parked, fate: Fate) -> None:
+        for message in parked.offer.messages[parked.admitted :]:
+            self._answers.append(Told(parked.offer.reply, message, fate))
+
+    # -------------------------------------------------------------------------------------- the store
+
+    def take_commit(self, now: float) -> Commit | None:
+        """What the store is to write next, while no other commit is under way; None when there is nothing."""
+        return self._commits.take(now)
+
+    def committed(self) -> None:
+        """The commit that was taken last is done: what it held is accepted, and may go out."""
+        self._answers += [Told(entry.reply, entry.message, None) for entry in self._commits.done()]
+
+    def commit_failed(self, why: str, now: float) -> None:
+        """The commit that was taken last is not done: its newcomers are turned away, its deletions try again later."""
+        turned_away = self._commits.failed(now)
+        kept: deque[Entry] = deque()
+        for entry in self._waiting:
+            if entry.number in turned_away:
+                self._admission.remove(entry.message)
+                self._books.accepted -= 1
+                self._answers.append(Told(entry.reply, entry.message, Fate(FateKind.UNAVAILABLE, why)))
+            else:
+                kept.append(entry)
+        self._waiting = kept
+
+    # --------------------------------------------------------------------------------------- the link
+
+    @property
+    def link_up(self) -> bool:
+        """Whether a link is up."""
+        return self._connack is not None
+
+    def open(self, connack: Connack, now: float) -> None:
+        """A link is up. What is unfinished goes first; the backlog waits for `ready`."""
+        self._connack, self._ready, self._stall_told = connack, False, False
+        self._progress_at = now
+        for entry, fate in self._window.open(connack):
+            self._end(entry, fate)
+
+    def ready(self) -> None:
+        """Subscriptions are in place: the backlog may flow."""
+        self._ready = True
+
+    def close(self) -> None:
+        """The link is down. Under way goes back in front; QoS 0 that the socket had not taken is gone."""
+        self._connack, self._ready = None, False
+        self._window.close()
+        self._packets.clear()
+        for entry in self._unsent:
+            self._end(entry, Fate(FateKind.DROPPED, "QoS 0, and the link died before the socket took it"))
+        self._unsent.clear()
+        self._unsent_bytes = 0
+
+    def settle(self, acknowledgements: Sequence[Acknowledgement], sent: int, now: float) -> None:
+        """Acknowledgements came in, and the socket took so many QoS 0 messages, the oldest unsent first."""
+        window = self._window
+        unknown: list[Acknowledgement] = []
+        for acknowledgement in acknowledgements:
+            following, entry = window.acknowledge(acknowledgement)
+            if entry is None:
+                unknown.append(acknowledgement)
+            elif following is Next.COMPLETE:
+                self._end(entry, _ACKNOWLEDGED)
+            elif following is Next.RELEASE:
+                self._packets.append(Acknowledgement(AckKind.PUBREL, entry.identifier))
+            elif following is not Next.IGNORE:
+                self._refused(entry, acknowledgement, following, now)
+        if unknown:
+            self._packets += unknown_releases(unknown)
+        if acknowledgements:
+            self._progress_at = now
+        for _ in range(min(sent, len(self._unsent))):
+            entry = self._unsent.popleft()
+            self._unsent_bytes -= entry.message.size_bytes
+            self._end(entry, _SENT)
+
+    def _refused(self, entry: Entry, acknowledgement: Acknowledgement, following: Next, now: float) -> None:
+        entry.refusals += 1
+        code = acknowledgement.reason_code
+        if following is Next.REFUSE or entry.refusals > self._config.message_retry_limit:
+            reason = reason_name(acknowledgement.kind.name, code)
+            self._end(entry, Fate(FateKind.DEAD_LETTERED, f"the broker refused the message: {reason}", code))
+            return
+        again_at = now + ceiling_s(entry.refusals, self._config.reconnection)
+        heappush(self._deferred, (again_at, entry.number, entry))
+
+    def take_packets(self, now: float) -> tuple[Outgoing, ...]:
+        """What goes on the lane now: what is unfinished, then the backlog as far as credit and commits allow."""
+        packets, self._packets = self._packets, []
+        if self._connack is not None:
+            while self._deferred and self._deferred[0][0] <= now:
+                entry = heappop(self._deferred)[2]
+                self._waiting.appendleft(entry)
+                self._admission.add(entry.message)
+            packets += self._window.resume(ready=self._ready)
+            if self._ready and not self._window.returned:
+                self._take_backlog(packets, self._connack, now)
+        self._count_those_who_wait()
+        return tuple(packets)
+
+    def _take_backlog(self, packets: list[Outgoing], connack: Connack, now: float) -> None:
+        waiting, window, admission = self._waiting, self._window, self._admission
+        if not window.in_flight:
+            self._progress_at = now
+        while waiting:
+            entry = waiting[0]
+            message = entry.message
+            if not self._commits.holds(entry):
+                break
+            if obstacle := obstacle_to(message, connack):
+                self._end(entry, Fate(FateKind.DEAD_LETTERED, obstacle))
+            elif message.qos:
+                if not window.has_credit_for(message):
+                    break
+                packets.append(window.send(entry))
+            else:
+                if len(self._unsent) >= MOST_UNSENT_MESSAGES or self._unsent_bytes >= MOST_UNSENT_BYTES:
+                    break
+                self._unsent.append(entry)
+                self._unsent_bytes += message.size_bytes
+                packets.append(Publish(message))
+            waiting.popleft()
+            admission.remove(message)
+
+    def _count_those_who_wait(self) -> None:
+        newest = self._looked_at
+        for entry in reversed(self._waiting):
+            if entry.number <= self._looked_at:
+                break
+            if self._commits.holds(entry):
+                self._books.waited += 1
+                newest = max(newest, entry.number)
+        self._looked_at = newest
+
+    # ---------------------------------------------------------------------------------------- answers
+
+    def _end(self, entry: Entry, fate: Fate) -> None:
+        self._books.end(fate.kind)
+        self._answers.append(Told(entry.reply, entry.message, fate))
+        self._commits.delete(entry)
+
+    def take_answers(self) -> list[Told]:
+        """What senders are to be told, in order. Lets in whom there is room for now."""
+        line = self._admission.line
+        while line and self._seat(line[0]):
+            line.popleft()
+        answers, self._answers = self._answers, []
+        return answers
+
+    def room(self) -> Room:
+        """What may be offered without asking."""
+        return self._admission.room(self._books.taken, self._books.taken_bytes)
+
+    def ledger(self) -> Ledger:
+        """The books of this moment."""
+        return self._books.statement(queued=self._queued, in_flight=self._window.in_flight + len(self._unsent))
+
+    @property
+    def _queued(self) -> int:
+        return len(self._waiting) + len(self._deferred) + self._window.returned
+
+    # -------------------------------------------------------------------------------- time, and the end
+
+    def stalled(self, now: float) -> bool:
+        """Whether the broker has acknowledged nothing for `ack_timeout_s`; told once a link."""
+        if self._stall_told or not self._window.in_flight or now < self._progress_at + self._config.ack_timeout_s:
+            return False
+        self._stall_told = True
+        return True
+
+    def deadline(self) -> float:
+        """When something falls due by itself; inf for never."""
+        deadline = self._commits.deadline()
+        if self._connack is not None:
+            if self._deferred:
+                deadline = min(deadline, self._deferred[0][0])
+            if self._window.in_flight and not self._stall_told:
+                deadline = min(deadline, self._progress_at + self._config.ack_timeout_s)
+        return deadline
+
+    def begin_stop(self) -> None:
+        """Admit nothing more; those in line are refused."""
+        if self._at_stop is None:
+            self._at_stop = self.ledger()
+        line = self._admission.line
+        while line:
+            self._refuse(line.popleft(), Fate(FateKind.STOPPED, "hawk is stopping"))
+
+    @property
+    def drained(self) -> bool:
+        """Whether a stop has nothing left to wait for: all is delivered, or on disk with the link down."""
+        if self._connack is None and self._commits.durable:
+            return not self._commits.accepting
+        return self._commits.idle and not (self._queued or self._window.in_flight or self._unsent)
+
+    def end_stop(self) -> StopReport:
+        """The stop is over: what is left stays on disk, or is abandoned. Call `take_answers` after it."""
+        opening = self._at_stop or self.ledger()
+        left = [*self._window.entries(), *self._waiting, *(entry for _, _, entry in self._deferred), *self._unsent]
+        self._window.clear()
+        self._deferred.clear()
+        self._unsent.clear()
+        self._waiting = deque(entry for entry in left if self._commits.keeps(entry))
+        for entry in self._waiting:
+            self._answers.append(Told(entry.reply, entry.message, Fate(FateKind.STOPPED, "kept in the outbox file")))
+        for entry in left:
+            if not self._commits.keeps(entry):
+                self._end(entry, Fate(FateKind.ABANDONED, "hawk stopped before it could be delivered"))
+        closing = self.ledger()
+        return StopReport(
+            acknowledged=closing.acknowledged - opening.acknowledged,
+            sent=closing.sent - opening.sent,
+            failed=closing.dead_lettered - opening.dead_lettered,
+            kept=len(self._waiting),
+            abandoned=closing.abandoned - opening.abandoned,
+        )
+
+
+def _nobody() -> None:
+    return None
+

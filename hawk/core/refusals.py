@@ -1,0 +1,195 @@
+"""What MQTT 5's reason codes mean: for the next dial, for the message at hand, and for the operator.
+
+One row for every reason code that the specification lists for a packet (sections 3.2.2.2, 3.4.2.1, 3.5.2.1, 3.6.2.1,
+3.7.2.1, 3.9.3, 3.11.3, 3.14.2.1). A code without a row is taken for the generic 0x80. Pure; the Connector and the
+keepers act on what is judged here.
+"""
+
+from enum import Enum, IntEnum, auto
+from typing import Literal, NamedTuple
+
+from hawk.values import Verdict
+
+UNSPECIFIED_ERROR = 0x80
+
+
+class Level(IntEnum):
+    """How loud a refusal is logged; the values are those of the standard library's logging."""
+
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+class Refusal(NamedTuple):
+    """What a refusal means: its name, what to do next, what the operator can do, how loud to say it."""
+
+    name: str
+    verdict: Verdict
+    remedy: str
+    level: Level = Level.WARNING
+
+
+class PublishVerdict(Enum):
+    """What a PUBACK or PUBREC means for its message."""
+
+    DONE = auto()
+    """The broker has it (or, at a PUBREC, goes on with it)."""
+    RETRY = auto()
+    """Refused for now: the same message may pass later."""
+    REFUSED = auto()
+    """Refused for good."""
+
+
+def judge_connack(reason_code: int, *, on_auth_failure: Literal["retry", "fail"]) -> Refusal:
+    """What that refusal of a CONNECT means. `on_auth_failure` decides about 0x86 and 0x87.
+
+    Their level is ERROR: for the first in a row; the Connector lowers it for those that follow.
+    """
+    refusal = CONNACK.get(reason_code, CONNACK[UNSPECIFIED_ERROR])
+    if reason_code in _AUTHENTICATION and on_auth_failure == "fail":
+        return refusal._replace(verdict=Verdict.NEVER)
+    return refusal
+
+
+def judge_disconnect(reason_code: int) -> Refusal:
+    """What it means that the broker ended the link with that reason code."""
+    return DISCONNECT.get(reason_code, DISCONNECT[UNSPECIFIED_ERROR])
+
+
+def judge_puback(reason_code: int) -> PublishVerdict:
+    """What that PUBACK or PUBREC means for its message."""
+    return _PUBLISH.get(reason_code, PublishVerdict.RETRY)
+
+
+def reason_name(packet: str, reason_code: int) -> str:
+    """The specification's name of a reason code in that packet ("PUBACK", ...); unknown ones are unspecified errors."""
+    return _NAMES[packet].get(reason_code, "Unspecified error")
+
+
+_AUTHENTICATION = frozenset((0x86, 0x87))
+
+_AGAIN, _SLOWLY, _AT_THE_CAP, _NEVER = Verdict.AGAIN, Verdict.SLOWLY, Verdict.AT_THE_CAP, Verdict.NEVER
+_ERROR = Level.ERROR
+
+_WAIT = "nothing to do here: hawk dials again"
+_ASK_BROKER = "see the broker's log; hawk dials again"
+_REPORT = "the broker cannot read hawk's packets: check that this port speaks MQTT 5, and report a defect"
+_ELSEWHERE = "set `broker` to the server that it names, if it names one; hawk does not follow by itself"
+_OVERLOADED = "lower the number of clients or raise the broker's limits; hawk dials again, slowly"
+_ACCESS = "check `username`, `password` and the broker's access rules"
+_NO_WILL = "the broker does not accept hawk's CONNECT: use one that allows what it forbids"
+_NOT_HERE = "do not use this feature with this broker, or use another broker"
+
+CONNACK: dict[int, Refusal] = {
+    0x80: Refusal("Unspecified error", _AGAIN, _ASK_BROKER),
+    0x81: Refusal("Malformed Packet", _NEVER, _REPORT, _ERROR),
+    0x82: Refusal("Protocol Error", _NEVER, _REPORT, _ERROR),
+    0x83: Refusal("Implementation specific error", _AGAIN, _ASK_BROKER),
+    0x84: Refusal("Unsupported Protocol Version", _NEVER, "use a broker that speaks this version of MQTT", _ERROR),
+    0x85: Refusal("Client Identifier not valid", _NEVER, "set another `client_id`", _ERROR),
+    0x86: Refusal("Bad User Name or Password", _AGAIN, "check `username` and `password`", _ERROR),
+    0x87: Refusal("Not authorized", _AGAIN, _ACCESS, _ERROR),
+    0x88: Refusal("Server unavailable", _AGAIN, _WAIT),
+    0x89: Refusal("Server busy", _SLOWLY, _OVERLOADED),
+    0x8A: Refusal("Banned", _NEVER, "ask the broker's operator to lift the ban on this client", _ERROR),
+    0x8C: Refusal("Bad authentication method", _NEVER, "use an authentication that this broker supports", _ERROR),
+    0x90: Refusal("Topic Name invalid", _NEVER, _NO_WILL, _ERROR),
+    0x95: Refusal("Packet too large", _NEVER, "shorten `client_id`, `username` or `password`", _ERROR),
+    0x97: Refusal("Quota exceeded", _SLOWLY, _OVERLOADED),
+    0x99: Refusal("Payload format invalid", _NEVER, _NO_WILL, _ERROR),
+    0x9A: Refusal("Retain not supported", _NEVER, _NO_WILL, _ERROR),
+    0x9B: Refusal("QoS not supported", _NEVER, _NO_WILL, _ERROR),
+    0x9C: Refusal("Use another server", _AGAIN, _ELSEWHERE),
+    0x9D: Refusal("Server moved", _AGAIN, _ELSEWHERE),
+    0x9F: Refusal("Connection rate exceeded", _SLOWLY, _OVERLOADED),
+}
+"""Section 3.2.2.2, without 0x00."""
+
+DISCONNECT: dict[int, Refusal] = {
+    0x00: Refusal("Normal disconnection", _AGAIN, _WAIT),
+    0x04: Refusal("Disconnect with Will Message", _AGAIN, _WAIT),
+    0x80: Refusal("Unspecified error", _AGAIN, _ASK_BROKER),
+    0x81: Refusal("Malformed Packet", _AGAIN, _REPORT),
+    0x82: Refusal("Protocol Error", _AGAIN, _REPORT),
+    0x83: Refusal("Implementation specific error", _AGAIN, _ASK_BROKER),
+    0x87: Refusal("Not authorized", _AGAIN, _ACCESS),
+    0x89: Refusal("Server busy", _SLOWLY, _OVERLOADED),
+    0x8B: Refusal("Server shutting down", _AGAIN, _WAIT),
+    0x8C: Refusal("Bad authentication method", _AGAIN, _ACCESS),
+    0x8D: Refusal("Keep Alive timeout", _AGAIN, "the network held hawk's pings back, or the process was suspended"),
+    0x8E: Refusal("Session taken over", _AT_THE_CAP, "give each client its own `client_id`"),
+    0x8F: Refusal("Topic Filter invalid", _AGAIN, "check the filters of the subscriptions"),
+    0x90: Refusal("Topic Name invalid", _AGAIN, "check the topics of the messages"),
+    0x93: Refusal("Receive Maximum exceeded", _AGAIN, "lower `max_inflight`, and report a defect"),
+    0x94: Refusal("Topic Alias invalid", _AGAIN, _REPORT),
+    0x95: Refusal("Packet too large", _AGAIN, "send smaller messages or raise the broker's limit"),
+    0x96: Refusal("Message rate too high", _AGAIN, "publish more slowly or raise the broker's limit"),
+    0x97: Refusal("Quota exceeded", _SLOWLY, _OVERLOADED),
+    0x98: Refusal("Administrative action", _AGAIN, "ask the broker's operator; hawk dials again"),
+    0x99: Refusal("Payload format invalid", _AGAIN, "check the payloads of the messages"),
+    0x9A: Refusal("Retain not supported", _AGAIN, _NOT_HERE),
+    0x9B: Refusal("QoS not supported", _AGAIN, _NOT_HERE),
+    0x9C: Refusal("Use another server", _AGAIN, _ELSEWHERE),
+    0x9D: Refusal("Server moved", _AGAIN, _ELSEWHERE),
+    0x9E: Refusal("Shared Subscriptions not supported", _AGAIN, _NOT_HERE),
+    0x9F: Refusal("Connection rate exceeded", _SLOWLY, _OVERLOADED),
+    0xA0: Refusal("Maximum connect time", _AGAIN, _WAIT),
+    0xA1: Refusal("Subscription Identifiers not supported", _AGAIN, _NOT_HERE),
+    0xA2: Refusal("Wildcard Subscriptions not supported", _AGAIN, _NOT_HERE),
+}
+"""Section 3.14.2.1, and 0x8C of section 2.4. None of it is for good: the link had been accepted as it is."""
+
+_PUBLISH = {
+    0x00: PublishVerdict.DONE,
+    0x10: PublishVerdict.DONE,
+    0x80: PublishVerdict.RETRY,
+    0x83: PublishVerdict.RETRY,
+    0x87: PublishVerdict.REFUSED,
+    0x90: PublishVerdict.REFUSED,
+    0x91: PublishVerdict.REFUSED,
+    0x97: PublishVerdict.RETRY,
+    0x99: PublishVerdict.REFUSED,
+}
+
+_PUBLISH_NAMES = {
+    0x00: "Success",
+    0x10: "No matching subscribers",
+    0x80: "Unspecified error",
+    0x83: "Implementation specific error",
+    0x87: "Not authorized",
+    0x90: "Topic Name invalid",
+    0x91: "Packet Identifier in use",
+    0x97: "Quota exceeded",
+    0x99: "Payload format invalid",
+}
+
+_RELEASE_NAMES = {0x00: "Success", 0x92: "Packet Identifier not found"}
+
+_FILTER_NAMES = {
+    0x80: "Unspecified error",
+    0x83: "Implementation specific error",
+    0x87: "Not authorized",
+    0x8F: "Topic Filter invalid",
+    0x91: "Packet Identifier in use",
+}
+
+_NAMES: dict[str, dict[int, str]] = {
+    "CONNACK": {0x00: "Success"} | {code: refusal.name for code, refusal in CONNACK.items()},
+    "PUBACK": _PUBLISH_NAMES,
+    "PUBREC": _PUBLISH_NAMES,
+    "PUBREL": _RELEASE_NAMES,
+    "PUBCOMP": _RELEASE_NAMES,
+    "SUBACK": _FILTER_NAMES
+    | {
+        0x00: "Granted QoS 0",
+        0x01: "Granted QoS 1",
+        0x02: "Granted QoS 2",
+        0x97: "Quota exceeded",
+        0x9E: "Shared Subscriptions not supported",
+        0xA1: "Subscription Identifiers not supported",
+        0xA2: "Wildcard Subscriptions not supported",
+    },
+    "UNSUBACK": _FILTER_NAMES | {0x00: "Success", 0x11: "No subscription existed"},
+    "DISCONNECT": {code: refusal.name for code, refusal in DISCONNECT.items()},
+}

@@ -1,0 +1,358 @@
+"""What an application holds: `MQTTInterface` in a nursery of its own choosing, or `open_mqtt` as a block.
+
+Between here and the actors there are channels only. While the Queue keeper has lent room, a publish is one `send_nowait`;
+the loop yields every 32 of them or every millisecond, so that a plain loop fills batches and starves nobody.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from random import Random
+from types import TracebackType
+from typing import Any, Protocol
+
+import anyio
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+from hawk.clock import SystemWallClock
+from hawk.config import Config
+from hawk.core.tally import Offered, Stats, newest, tally
+from hawk.core.topics import validate_filter, validate_topic
+from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
+from hawk.links.dialing import tcp_dialer
+from hawk.messages import Offer, Open, Opened, Room, Snapshot, StopReport, Withdraw
+from hawk.packets import SubscribeFilter
+from hawk.payload import Payload, encode_payload
+from hawk.ports import Ports
+from hawk.receipt import Receipt
+from hawk.streams import EventStream, Subscription, Watchers
+from hawk.values import ConnectionState, Ledger, Message
+from hawk.wiring import Service
+
+OFFERS_WITHOUT_YIELDING = 32
+LONGEST_WITHOUT_YIELDING_S = 0.001
+
+
+class Nursery(Protocol):
+    """An anyio TaskGroup or a trio Nursery."""
+
+    def start_soon(self, func: Callable[..., Any], /, *args: Any, name: object = None) -> object:
+        """Start a task in it."""
+
+
+class MQTTInterface:
+    """One hawk. The constructor starts nothing; the first `connect()` or `publish()` starts the actors in `nursery`.
+
+    `async with` connects in the background on entering and disconnects on leaving. `ports` replaces the outside world.
+    """
+
+    def __init__(self, config: Config, nursery: Nursery, *, ports: Ports | None = None) -> None:
+        self._config = config
+        self._nursery = nursery
+        self._ports = ports or Ports(tcp_dialer(config), None, SystemWallClock(), Random())
+        self._client_identifier = config.client_id or f"hawk-{self._ports.random.getrandbits(64):016x}"
+        self._service: Service | None = None
+        self._starting = anyio.Lock()
+        self._snapshot = Snapshot()
+        self._watchers = Watchers()
+        self._room = Room(0, 0)
+        self._offered = 0
+        self._offered_bytes = 0
+        self._unencodable = 0
+        self._asking = 0
+        self._unyielded = 0
+        self._yielded_at = 0.0
+
+    # ------------------------------------------------------------------------------------- connection
+
+    async def connect(self) -> None:
+        """Return when CONNECTED. Cuts a waiting delay short; tries afresh after FAILED and after `disconnect()`.
+
+        Raises `GaveUp` when the connection FAILED, `Stopped` when somebody disconnects meanwhile, `OutboxUnavailable`.
+        Cancelling ends only the wait: hawk goes on trying.
+        """
+        service = await self._start()
+        answer = anyio.create_memory_object_stream[Opened](1)
+        await service.send(service.to_connector, Open(answer[0]))
+        opened = await service.ask(answer)
+        self._snapshot = newest(self._snapshot, connection=opened.report)
+        if opened.report.state is ConnectionState.FAILED:
+            cause = opened.cause
+            why = "the connection failed" if cause is None else str(cause)
+            code = None if cause is None else cause.reason_code
+            raise GaveUp(why, attempts=opened.report.consecutive_failures, reason_code=code)
+        if opened.report.state is not ConnectionState.CONNECTED:
+            raise Stopped("disconnect() was called before the connection came up")
+
+    async def disconnect(self, *, drain_s: float | None = None) -> StopReport:
+        """Deliver what is left within `drain_s` seconds (default: the configuration's), say DISCONNECT, end every actor.
+
+        Returns what was acknowledged meanwhile, what stays on disk and what was abandoned. Idempotent. Over at the
+        latest one second after `drain_s`. Cancelling ends only the wait: the stop goes on by itself.
+        """
+        service = self._service
+        if service is None or service.ended:
+            return StopReport()
+        report = await service.stop(self._config.drain_s if drain_s is None else drain_s)
+        await service.wait_gone()
+        self._refresh()
+        return report
+
+    @property
+    def connection_state(self) -> ConnectionState:
+        """Where the connection stands."""
+        self._refresh()
+        return self._snapshot.connection.state
+
+    @property
+    def stats(self) -> Stats:
+        """SPEC.md's ten keys, and beside them every column of the ledger. Reads your own writes."""
+        self._refresh()
+        return tally(self._snapshot, Offered(self._offered, self._unencodable))
+
+    def events(self) -> EventStream:
+        """Every state change and every fate from now on, as an async iterator; it ends when hawk disconnects.
+
+        A reader that falls more than 10,000 events behind misses some, and reads a `Missed` that counts them.
+        """
+        return self._watchers.open()
+
+    # ---------------------------------------------------------------------------------------- publish
+
+    async def publish(self, topic: str, payload: Payload, *, qos: int | None = None, retain: bool = False) -> Receipt:
+        """Hand over one message. When this returns, QoS 1 and 2 are on disk with an outbox file, else in the bounded queue.
+
+        It never waits for the network while there is room or the link is down, except under the policy "wait".
+        Raises `MessageInvalid`, `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`.
+        Cancelling: the message is accepted or not, never half.
+        """
+        message = self._message(topic, payload, qos, retain)
+        service = self._service
+        if service is None or service.ended:
+            service = await self._start()
+        await self._yield_now_and_then()
+        if self._has_room(service, message):
+            receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
+            await self._offer(service, Offer((message,), receipt.reference), message.size_bytes)
+            return receipt
+        return await self._ask(service, (message,))
+
+    def publish_nowait(self, topic: str, payload: Payload, *, qos: int | None = None, retain: bool = False) -> Receipt:
+        """Hand over one message without waiting; `await receipt.accepted()` is the promise that `publish()` makes.
+
+        Raises `OutboxFull` when there is no room (with the link down and a policy that drops, the receipt tells
+        instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
+        """
+        message = self._message(topic, payload, qos, retain)
+        service = self._live_service()
+        if service is None:
+            raise Stopped("call connect() first")
+        room = self._has_room(service, message)
+        up = self.connection_state is ConnectionState.CONNECTED
+        if not room and not service.durable and (up or self._config.overflow in ("wait", "reject")):
+            raise OutboxFull(f"no room in the outbox for a message on {topic!r}")
+        receipt = Receipt(1, accepted=room, service=service, learn=self._learn)
+        offer = Offer((message,), receipt.reference, asks=not room, refuse_if_full=True)
+        try:
+            service.to_queue_keeper.send_nowait(offer)
+        except anyio.WouldBlock:
+            raise OutboxFull("the Queue keeper's inbox is full: let other tasks run between two calls") from None
+        except anyio.BrokenResourceError:
+            raise Stopped("hawk has stopped") from None
+        if room:
+            self._offered += 1
+            self._offered_bytes += message.size_bytes
+        return receipt
+
+    async def publish_many(
+        self, messages: Iterable[tuple[str, Payload]], *, qos: int | None = None, retain: bool = False
+    ) -> Receipt:
+        """Hand over a batch of (topic, payload) in one hop, with one receipt for all. Returns when all are accepted.
+
+        All are encoded first: a bad one raises `MessageInvalid` before any is accepted. What finds no room waits for it
+        while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
+        that of a cancelled batch some may be accepted: those before the rest, in order.
+        """
+        batch = [self._message(topic, payload, qos, retain) for topic, payload in messages]
+        service = self._service
+        if service is None or service.ended:
+            service = await self._start()
+        await checkpoint()
+        fitting = 0
+        size_bytes = 0
+        if not service.durable and batch and self._has_room(service, batch[0]):
+            most = self._room.messages - self._offered
+            most_bytes = self._room.size_bytes - self._offered_bytes
+            for message in batch[:most]:
+                if size_bytes + message.size_bytes > most_bytes:
+                    break
+                size_bytes += message.size_bytes
+                fitting += 1
+        if fitting == len(batch):
+            receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
+            if batch:
+                await self._offer(service, Offer(tuple(batch), receipt.reference), size_bytes)
+            return receipt
+        return await self._ask(service, tuple(batch))
+
+    # -------------------------------------------------------------------------------------- subscribe
+
+    def subscribe(self, topic_filter: str, *, qos: int | None = None) -> Subscription:
+        """Receive what matches: `async with mqtt.subscribe("a/#") as messages: async for message in messages: ...`.
+
+        A message is acknowledged when the next one is asked for, or the block ends; not when the block raises.
+        Raises `MessageInvalid` for a bad filter; `Refused` at the `async with` when the broker refuses.
+        """
+        validate_filter(topic_filter)
+        wanted = SubscribeFilter(topic_filter, self._valid_qos(qos))
+        return Subscription(wanted, start=self._start, patience_s=self._patience_s)
+
+    # ------------------------------------------------------------------------------------- as a block
+
+    async def __aenter__(self) -> "MQTTInterface":
+        service = await self._start()
+        await service.send(service.to_connector, Open())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    # ----------------------------------------------------------------------------------------- inside
+
+    async def _start(self) -> Service:
+        """The running service; starts one when there is none. Raises `OutboxUnavailable`, `OutboxInUse` or `Stopped`."""
+        async with self._starting:
+            service = self._service
+            if service is not None and not service.ended:
+                return service
+            if not self._config.enabled:
+                raise Stopped("MQTT is disabled in the configuration (enabled: false)")
+            store = self._ports.outbox_store
+            try:
+                recovered = () if store is None else await store.open()
+            except StoreFailed as failed:
+                raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
+            self._refresh()
+            # A new run takes its offers from the first again.
+            self._snapshot = self._snapshot._replace(ledger=replace(self._snapshot.ledger, taken=0, taken_bytes=0))
+            service = Service(
+                self._config, self._ports, self._client_identifier, recovered=recovered, opening=self._snapshot
+            )
+            self._room = Room(0, 0)
+            self._offered = self._offered_bytes = self._asking = 0
+            if store is None:
+                self._room = Room(self._config.message_queue_size, self._config.message_queue_bytes)
+            self._nursery.start_soon(service.run)
+            self._service = service
+            await self._watchers.attach(service)
+            return service
+
+    def _patience_s(self) -> float:
+        """How long a SUBACK is waited for: not at all while it cannot come."""
+        soon = (ConnectionState.CONNECTING, ConnectionState.CONNECTED)
+        return self._config.suback_timeout_s if self.connection_state in soon else 0.0
+
+    def _live_service(self) -> Service | None:
+        return None if self._service is None or self._service.ended else self._service
+
+    def _message(self, topic: str, payload: Payload, qos: int | None, retain: bool) -> Message:
+        try:
+            return Message(
+                validate_topic(topic),
+                payload if type(payload) is bytes else encode_payload(topic, payload),
+                self._config.qos if qos is None else self._valid_qos(qos),
+                retain,
+            )
+        except MessageInvalid:
+            self._unencodable += 1
+            raise
+
+    def _valid_qos(self, qos: int | None) -> int:
+        if qos is None:
+            return self._config.qos
+        if qos not in (0, 1, 2) or isinstance(qos, bool):
+            raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
+        return qos
+
+    def _has_room(self, service: Service, message: Message) -> bool:
+        if service.durable or self._asking:
+            return False
+        for _ in range(2):
+            room = self._room
+            if self._offered < room.messages and self._offered_bytes + message.size_bytes <= room.size_bytes:
+                return True
+            self._room = service.room.latest() or room
+        return False
+
+    async def _offer(self, service: Service, offer: Offer, size_bytes: int) -> None:
+        """Send an offer within the room. Once this begins the messages count as accepted, so it is shielded: the keeper
+        always reads, and the send returns within one pass of the scheduler."""
+        self._offered += len(offer.messages)
+        self._offered_bytes += size_bytes
+        try:
+            service.to_queue_keeper.send_nowait(offer)
+        except anyio.WouldBlock:
+            with anyio.CancelScope(shield=True):
+                await service.send(service.to_queue_keeper, offer)
+        except anyio.BrokenResourceError:
+            raise Stopped("hawk has stopped") from None
+
+    async def _ask(self, service: Service, messages: tuple[Message, ...]) -> Receipt:
+        """Offer beyond the room: the keeper decides, and the sender waits for its word."""
+        receipt = Receipt(len(messages), accepted=False, service=service, learn=self._learn)
+        reference = receipt.reference
+        self._asking += 1
+        try:
+            await service.send(service.to_queue_keeper, Offer(messages, reference, asks=True))
+            await receipt.accepted()
+        except anyio.get_cancelled_exc_class():
+            if not service.ended:
+                with anyio.CancelScope(shield=True):
+                    await service.send(service.to_queue_keeper, Withdraw(reference))
+            raise
+        finally:
+            self._asking -= 1
+        return receipt
+
+    async def _yield_now_and_then(self) -> None:
+        """Cancellable each time; lets others run every 32 offers, or when a millisecond has passed."""
+        self._unyielded += 1
+        now = anyio.current_time()
+        if self._unyielded >= OFFERS_WITHOUT_YIELDING or now - self._yielded_at >= LONGEST_WITHOUT_YIELDING_S:
+            self._unyielded = 0
+            await checkpoint()
+            self._yielded_at = anyio.current_time()
+        else:
+            await checkpoint_if_cancelled()
+
+    def _learn(self, ledger: Ledger) -> None:
+        if ledger.revision > self._snapshot.ledger.revision:
+            self._snapshot = self._snapshot._replace(ledger=ledger)
+
+    def _refresh(self) -> None:
+        service = self._service
+        if service is not None and (snapshot := service.snapshots.latest()) is not None:
+            connection, ledger, inbound = snapshot
+            self._snapshot = newest(self._snapshot, connection=connection, ledger=ledger, inbound=inbound)
+
+
+@asynccontextmanager
+async def open_mqtt(
+    target: str | Config = "mqtt://localhost", *, ports: Ports | None = None, **settings: Any
+) -> AsyncIterator[MQTTInterface]:
+    """A hawk for the length of a block: connects in the background, delivers what is left on leaving.
+
+    `target` is a URL (`mqtt://[user:password@]host[:port]`) or a `Config`; `settings` are `Config`'s and
+    `ReconnectionConfig`'s names. Raises `ConfigInvalid`, with every problem at once, before anything starts.
+    Cancelling the block stops within `cancel_drain_s` and half a second.
+    """
+    if isinstance(target, Config):
+        if settings:
+            raise TypeError(f"settings belong into the Config that was given: {', '.join(settings)}")
+        config = target
+    else:
+        config = Config.from_url(target, **settings)
+    async with anyio.create_task_group() as nursery, MQTTInterface(config, nursery, ports=ports) as mqtt:
+        yield mqtt

@@ -1,0 +1,202 @@
+"""The link over any anyio byte stream: TCP, TLS, a Unix socket, or two ends in memory. It has no task of its own.
+
+One task writes and one reads. The reader may write once, at the end: the DISCONNECT that tells a broker which rule it
+broke. Dialing, and what a stream is made of, are elsewhere.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import ByteStream
+
+from hawk.config import Config
+from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unreachable
+from hawk.packets import Arrivals, Connack, ConnectRequest, DisconnectRequest, Outgoing
+from hawk.protocol.version5 import Decoder, decode_connack, encode, encode_connect
+from hawk.values import Cause, CauseKind
+
+CHUNK_BYTES = 65_536
+"""The most that one write joins, and one read takes."""
+
+_FAREWELL_S = 1.0
+_LAST_WORDS_S = 0.2
+
+_CLOSED = Cause(CauseKind.CLOSED, "hawk closed the link")
+_STREAM_ENDED = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
+
+
+class StreamLink:
+    """A `ports.Link`. The first end it meets, in either direction, is the cause that both report from then on."""
+
+    def __init__(self, stream: ByteStream, *, connack: Connack, unread: bytes, maximum_packet_size: int) -> None:
+        self._stream = stream
+        self._connack = connack
+        self._unread = unread
+        self._decoder = Decoder(maximum_packet_size=maximum_packet_size)
+        self._write_lock = anyio.Lock(fast_acquire=True)
+        self._torn = False
+        self._cause: Cause | None = None
+        self._ended = anyio.Event()
+
+    @property
+    def connack(self) -> Connack:
+        """What the broker said when it accepted."""
+        return self._connack
+
+    async def send(self, packets: Sequence[Outgoing]) -> None:
+        """Write `packets` in this order, up to 64 KiB in one write; returns when the socket has taken them.
+
+        Raises `LinkLost`. Cancelling tears the stream: the link can only be closed after that.
+        """
+        for chunk in _joined(encode(packets)):
+            await self._write(chunk)
+
+    async def receive(self) -> Arrivals:
+        """Wait for bytes and return all that they say; nothing, if they only begin a packet.
+
+        Raises `LinkLost`, once what came before the end has been returned. Cancelling loses nothing.
+        """
+        if self._cause is not None:
+            raise LinkLost(self._cause)
+        if not self._decoder.has_ended():
+            arrivals = self._decoder.feed(await self._read())
+            if not self._decoder.has_ended() or arrivals.acknowledgements or arrivals.inbound or arrivals.pong:
+                return arrivals
+        raise await self._conclude()
+
+    async def aclose(self) -> None:
+        """Close at once, without a DISCONNECT. Idempotent; never raises; safe to cancel."""
+        self._end(_CLOSED)
+        await close_forcefully(self._stream)
+
+    async def _read(self) -> bytes:
+        if self._unread:
+            await anyio.lowlevel.checkpoint()
+            unread, self._unread = self._unread, b""
+            return unread
+        try:
+            return await self._stream.receive(CHUNK_BYTES)
+        except _STREAM_ENDED as error:
+            raise self._end(_cause_of(error)) from error
+
+    async def _conclude(self) -> LinkLost:
+        """End as the decoder's last packet says, and tell the broker which rule it broke, if it did."""
+        ending = self._decoder.ending
+        if self._cause is not None or ending is None:
+            return self._end(_CLOSED)
+        lost = self._end(ending)
+        if ending.kind is CauseKind.PROTOCOL_ERROR:
+            await self._say_farewell(ending)
+        return lost
+
+    async def _write(self, chunk: bytes) -> None:
+        async with self._write_lock:
+            if self._cause is None and self._torn:
+                self._end(Cause(CauseKind.CLOSED, "a write was cut short"))
+            if self._cause is not None:
+                raise LinkLost(self._cause)
+            self._torn = True
+            try:
+                await self._stream.send(chunk)
+            except _STREAM_ENDED as error:
+                failure = error
+            else:
+                self._torn = False
+                return
+        # A broker that closes says why before; the task that reads is about to find it.
+        with anyio.move_on_after(_LAST_WORDS_S):
+            await self._ended.wait()
+        raise self._end(_cause_of(failure)) from failure
+
+    async def _say_farewell(self, cause: Cause) -> None:
+        """Try to say DISCONNECT, for a second at most (MQTT 5.0, 4.13.1)."""
+        (farewell,) = encode((DisconnectRequest(cause.reason_code or 0),))
+        with anyio.move_on_after(_FAREWELL_S, shield=True):
+            async with self._write_lock:
+                if not self._torn:
+                    try:
+                        await self._stream.send(farewell)
+                    except _STREAM_ENDED:
+                        return  # the broker has gone already
+
+    def _end(self, cause: Cause) -> LinkLost:
+        if self._cause is None:
+            self._cause = cause
+            self._ended.set()
+        return LinkLost(self._cause)
+
+
+async def open_link(stream: ByteStream, *, config: Config, request: ConnectRequest) -> StreamLink:
+    """Exchange CONNECT and CONNACK on a fresh stream; the link owns the stream from then on.
+
+    Raises `Unreachable` or `ConnectRefused`, and closes the stream then, as it does when it is cancelled.
+    """
+    try:
+        connack, unread = await _shake_hands(stream, config, request)
+        if connack.reason_code:
+            raise ConnectRefused(connack)
+    except BaseException:
+        await close_forcefully(stream)
+        raise
+    return StreamLink(stream, connack=connack, unread=unread, maximum_packet_size=config.max_packet_size)
+
+
+async def close_forcefully(stream: ByteStream) -> None:
+    """Close `stream` without waiting for its peer. Never raises, and closes even when cancelled."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await anyio.aclose_forcefully(stream)
+        except _STREAM_ENDED:
+            return  # closed is what it should be
+
+
+def endpoint(config: Config) -> str:
+    """Host and port for a sentence to the operator."""
+    return f"[{config.broker}]:{config.port}" if ":" in config.broker else f"{config.broker}:{config.port}"
+
+
+async def _shake_hands(stream: ByteStream, config: Config, request: ConnectRequest) -> tuple[Connack, bytes]:
+    """The CONNACK, and the bytes that came behind it."""
+    received = bytearray()
+    try:
+        await stream.send(encode_connect(config, request))
+        while True:
+            received += await stream.receive(CHUNK_BYTES)
+            answer = decode_connack(
+                received, clean_start=request.clean_start, maximum_packet_size=config.max_packet_size
+            )
+            if answer is not None:
+                connack, size = answer
+                return connack, bytes(received[size:])
+    except anyio.EndOfStream as error:
+        raise Unreachable(f"{endpoint(config)} closed the connection without answering CONNECT") from error
+    except _STREAM_ENDED as error:
+        why = _cause_of(error).text
+        raise Unreachable(f"{endpoint(config)} broke the connection without answering CONNECT: {why}") from error
+    except ProtocolError as error:
+        raise Unreachable(f"{endpoint(config)} does not answer as an MQTT 5 broker: {error}") from error
+
+
+def _joined(encoded: list[bytes]) -> Iterator[bytes]:
+    """The same bytes in the same order, small packets joined up to `CHUNK_BYTES`."""
+    start = size_bytes = 0
+    for index, data in enumerate(encoded):
+        if size_bytes and size_bytes + len(data) > CHUNK_BYTES:
+            yield b"".join(encoded[start:index])
+            start, size_bytes = index, 0
+        size_bytes += len(data)
+    if size_bytes:
+        yield b"".join(encoded[start:])
+
+
+def _cause_of(error: Exception) -> Cause:
+    match error:
+        case anyio.EndOfStream():
+            return Cause(CauseKind.CLOSED_BY_PEER, "the broker closed the connection")
+        case anyio.ClosedResourceError():
+            return _CLOSED
+        case _:
+            origin = error if isinstance(error, OSError) else error.__cause__
+            reason = origin.strerror if isinstance(origin, OSError) else None
+            return Cause(CauseKind.RESET_BY_PEER, reason or "the connection broke")

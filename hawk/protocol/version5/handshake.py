@@ -1,0 +1,118 @@
+"""CONNECT and CONNACK (MQTT 5.0, 3.1 and 3.2), and what else may answer on a port that was taken for a broker's.
+
+A CONNECT carries the password: its packet is never kept, shown or logged, only its bytes leave this module.
+"""
+
+import math
+
+import mqtt5
+
+from hawk.config import Config
+from hawk.errors import ProtocolError
+from hawk.packets import Connack, ConnectRequest
+from hawk.protocol.framing import MALFORMED_PACKET, PROTOCOL_VIOLATION, check_property_length, frame_length
+from hawk.protocol.version5.guard import read_packet
+from hawk.protocol.version5.reasons import legible, reason_text
+
+_CONNACK = 2
+_UNSUPPORTED_PROTOCOL_VERSION = 0x84
+_LENGTH_IN_311 = 4
+_STRANGERS = (
+    (b"HTTP/", "the peer speaks HTTP, not MQTT"),
+    (b"\x15\x03", "the peer speaks TLS, and hawk was told to speak plain TCP"),
+    (b"SSH-", "the peer speaks SSH, not MQTT"),
+)
+"""How other protocols begin their answer. None of these can begin a CONNACK."""
+
+
+def encode_connect(config: Config, request: ConnectRequest) -> bytes:
+    """The CONNECT for one dial. The keep alive is `health_check_interval` in whole seconds, rounded up."""
+    password = None if config.password is None else config.password.encode()
+    return mqtt5.ConnectPacket(
+        request.client_identifier,
+        username=config.username,
+        password=password,
+        clean_start=request.clean_start,
+        keep_alive=max(1, math.ceil(config.health_check_interval)),
+        session_expiry_interval=config.session_expiry_s,
+        receive_max=config.receive_maximum,
+        max_packet_size=config.max_packet_size,
+    ).write()
+
+
+def decode_connack(
+    received: bytes | bytearray, *, clean_start: bool, maximum_packet_size: int
+) -> tuple[Connack, int] | None:
+    """What the broker answered, a refusal included, and how many bytes that took; None while it is not all there.
+
+    Raises `ProtocolError` for any other answer. A broker that knows only MQTT 3.1.1 and says so counts as a refusal
+    with reason code 0x84, which is what an MQTT 5 broker would say.
+    """
+    if not received or _may_be_a_stranger(received):
+        return None
+    packet_type = received[0] >> 4
+    if packet_type != _CONNACK:
+        what = "the first packet of a broker must be a CONNACK"
+        raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=packet_type)
+    length = frame_length(received, 0, maximum_packet_size=maximum_packet_size)
+    if length is None or length > len(received):
+        return None
+    if length == _LENGTH_IN_311:
+        return _read_311(received), length
+    with memoryview(received) as view:
+        whole = read_packet(view, maximum_packet_size=maximum_packet_size)
+    if whole is None:
+        return None
+    packet, size = whole
+    if not isinstance(packet, mqtt5.ConnAckPacket):
+        raise ProtocolError("not a CONNACK", reason_code=MALFORMED_PACKET, packet_type=packet_type)
+    check_property_length(received, 0, size=size, before=2, after=0)
+    connack = _connack(packet)
+    if connack.reason_code == 0 and connack.session_present and clean_start:
+        what = "a session is present although a clean start was asked for"
+        raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, offset=2, packet_type=packet_type)
+    return connack, size
+
+
+def _may_be_a_stranger(received: bytes | bytearray) -> bool:
+    """Whether this may become another protocol's answer. Raises `ProtocolError` when it has."""
+    for signature, what in _STRANGERS:
+        beginning = received[: len(signature)]
+        if beginning == signature:
+            raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=received[0] >> 4)
+        if signature.startswith(beginning):
+            return True
+    return False
+
+
+def _read_311(received: bytes | bytearray) -> Connack:
+    """A CONNACK of four bytes is MQTT 3.1.1's (MQTT 3.1.1, 3.2): in MQTT 5 the shortest has five."""
+    if received[3] == 1:  # "unacceptable protocol version"
+        return Connack(_UNSUPPORTED_PROTOCOL_VERSION, "unsupported protocol version: the broker speaks MQTT 3.1.1 only")
+    what = f"the broker answered as MQTT 3.1.1 does, with return code {received[3]}"
+    raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=_CONNACK)
+
+
+def _connack(packet: mqtt5.ConnAckPacket) -> Connack:
+    code = int(packet.reason_code)
+    assigned = packet.assigned_client_id
+    if assigned is not None and "\0" in assigned:
+        what = "the assigned client identifier contains U+0000"
+        raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=_CONNACK)
+    return Connack(
+        reason_code=code,
+        reason=reason_text(code, packet.reason_str),
+        session_present=packet.session_present,
+        receive_maximum=packet.receive_max,
+        maximum_packet_size=packet.max_packet_size,
+        maximum_qos=int(packet.max_qos),
+        retain_available=packet.retain_available,
+        topic_alias_maximum=packet.topic_alias_max,
+        server_keep_alive_s=packet.server_keep_alive,
+        assigned_client_identifier=assigned,
+        session_expiry_s=packet.session_expiry_interval,
+        wildcard_available=packet.wildcard_subscription_available,
+        shared_available=packet.shared_subscription_available,
+        subscription_identifier_available=packet.subscription_id_available,
+        server_reference=None if packet.server_reference is None else legible(packet.server_reference),
+    )

@@ -1,0 +1,124 @@
+"""The receipt: what a sender holds of a message, and how it learns what became of it."""
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from hawk.errors import (
+    Dropped,
+    Expired,
+    HawkError,
+    OutboxFull,
+    OutboxUnavailable,
+    Refused,
+    Stopped,
+    Superseded,
+    UnknownFate,
+)
+from hawk.values import Fate, FateKind, Ledger
+
+if TYPE_CHECKING:
+    from hawk.wiring import Service
+
+_DELIVERED = frozenset({FateKind.ACKNOWLEDGED, FateKind.SENT})
+_ERRORS: dict[FateKind, type[HawkError]] = {
+    FateKind.EXPIRED: Expired,
+    FateKind.DROPPED: Dropped,
+    FateKind.SUPERSEDED: Superseded,
+    FateKind.UNKNOWN: UnknownFate,
+    FateKind.DAMAGED: Dropped,
+    FateKind.ABANDONED: Stopped,
+    FateKind.STOPPED: Stopped,
+    FateKind.FULL: OutboxFull,
+    FateKind.UNAVAILABLE: OutboxUnavailable,
+}
+
+
+class Receipt:
+    """For one message, or for all of a `publish_many`. hawk holds it weakly: dropping it costs nothing and loses nothing.
+
+    `await accepted()` is promise C1, `await acknowledged()` is the broker's word.
+    """
+
+    __slots__ = ("__weakref__", "_changed", "_failure", "_learn", "_service", "_unaccepted", "_unsettled")
+
+    def __init__(
+        self, messages: int, *, accepted: bool, service: "Service", learn: Callable[[Ledger], None]
+    ) -> None:
+        self._unaccepted = 0 if accepted else messages
+        self._unsettled = messages
+        self._failure: Fate | None = None
+        self._service = service
+        self._learn = learn
+        self._changed: anyio.Event | None = None
+
+    @property
+    def reference(self) -> "weakref.ref[Receipt]":
+        """What the Queue keeper is given."""
+        return weakref.ref(self)
+
+    @property
+    def settled(self) -> bool:
+        """Whether every message of this receipt has met its fate."""
+        return not self._unsettled
+
+    async def accepted(self) -> None:
+        """Wait until hawk has taken responsibility: on disk with an outbox file, else in the bounded queue.
+
+        Raises `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`. Cancelling ends the wait, not the message.
+        """
+        while self._unaccepted and self._failure is None:
+            await self._change()
+        if self._unaccepted or (self._failure is not None and self._failure.kind is FateKind.DROPPED):
+            self._raise_failure()
+
+    async def acknowledged(self) -> None:
+        """Wait until the broker has acknowledged every message (QoS 0: until the socket took it).
+
+        Raises what became of the first that was not delivered: `Refused`, `Expired`, `Dropped`, `Superseded`,
+        `UnknownFate`, `OutboxFull`, `OutboxUnavailable` or `Stopped`. Cancelling ends the wait, not the message.
+        """
+        while self._unsettled:
+            await self._change()
+        self._raise_failure()
+
+    def accept(self, ledger: Ledger) -> None:
+        """From the Queue keeper: one message is accepted."""
+        self._learn(ledger)
+        self._unaccepted -= 1
+        if not self._unaccepted:
+            self._wake()
+
+    def settle(self, fate: Fate, ledger: Ledger) -> None:
+        """From the Queue keeper: one message has met its fate."""
+        self._learn(ledger)
+        self._unsettled -= 1
+        if fate.kind not in _DELIVERED and self._failure is None:
+            self._failure = fate
+            self._wake()
+        if not self._unsettled:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    async def _change(self) -> None:
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._service.wait(self._changed.wait)
+
+    def _raise_failure(self) -> None:
+        fate = self._failure
+        if fate is None:
+            return
+        if fate.kind is FateKind.DEAD_LETTERED:
+            raise Refused("the message was set aside", reason_code=fate.reason_code, reason=fate.detail)
+        raise _ERRORS[fate.kind](fate.detail)
+
+    def __repr__(self) -> str:
+        state = "settled" if self.settled else f"{self._unsettled} not settled"
+        return f"<Receipt: {state}{'' if self._failure is None else f', {self._failure.kind.value}'}>"

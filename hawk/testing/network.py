@@ -1,0 +1,215 @@
+"""The weather between one client and a server, in memory: slow, torn, refused, silent or broken links, on demand.
+
+Every fault can be switched at any moment, by plain attributes or methods, and then applies to the links that live.
+Each counts in `Network.bites` how often it touched something: a test of a fault that never bit has shown nothing.
+Time is anyio's, randomness is given, and there are no threads: in virtual time every run can be repeated.
+"""
+
+import socket
+from collections.abc import Callable
+from math import inf
+from random import Random
+from types import TracebackType
+from typing import Literal
+
+import anyio
+from anyio.abc import ByteStream, TaskGroup
+
+from hawk.testing.network_stream import NetworkStream
+from hawk.testing.network_transit import Transit, Way
+
+FAULTS = (
+    *("latency", "jitter", "bandwidth", "slice", "coalesce", "refuse", "name_lookup"),
+    *("blackhole", "stall", "reset", "cut", "cut_after"),
+)
+"""The keys of `Network.bites`."""
+
+
+class Network:
+    """Links to one server, and what befalls them. `accept` is given the server's end of each new link.
+
+    Used as `async with Network(broker.accept, random=Random(seed)) as network`; leaving the block breaks every link.
+    The attributes, off unless set, may be changed at any time and apply to what is sent from then on:
+
+    `latency_s`, `jitter_s`: every send is delayed by the first and up to the second; order is kept. A connect takes
+    two latencies.
+    `bandwidth_bytes_per_s`: of each direction of each link; above 0 (0 is `stall`).
+    `slice_bytes`: a `receive` returns from 1 to that many bytes.
+    `coalesce_s`: what is sent within that time arrives as one.
+    """
+
+    def __init__(self, accept: Callable[[ByteStream], None], *, random: Random) -> None:
+        self.latency_s = 0.0
+        self.jitter_s = 0.0
+        self.bandwidth_bytes_per_s = inf
+        self.slice_bytes = 0
+        self.coalesce_s = 0.0
+        self.bites = dict.fromkeys(FAULTS, 0)
+        self.random = random
+        self._accept = accept
+        self._links: dict[_Link, None] = {}
+        self._tasks: TaskGroup | None = None
+        self._refusing = self._nameless = self._stalled = False
+        self._dark: tuple[Way, ...] = ()
+        self._cut_after_bytes: int | None = None
+        self._healed = anyio.Event()
+
+    async def __aenter__(self) -> "Network":
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._tasks is not None
+        self._break_links()
+        self._tasks.cancel_scope.cancel()
+        if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+            return await self._tasks.__aexit__(kind, error, traceback)
+        # An error of the block is not one of the tasks: it leaves as it is, not in a group.
+        await self._tasks.__aexit__(None, None, None)
+        return None
+
+    async def connect(self) -> ByteStream:
+        """The client's end of a new link; the server's end has been accepted. Hangs in a blackhole or a stall.
+
+        Raises `ConnectionRefusedError` or `socket.gaierror` when told to. Cancelling leaves nothing behind.
+        """
+        if self._nameless:
+            self.bites["name_lookup"] += 1
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        if self.latency_s:
+            self.bites["latency"] += 1
+        await anyio.sleep(2 * self.latency_s)
+        while self._dark or self._stalled:
+            self.bites["blackhole" if self._dark else "stall"] += 1
+            await self._healed.wait()
+        if self._refusing:
+            self.bites["refuse"] += 1
+            raise ConnectionRefusedError("connection refused")
+        link = _Link(self, self._cut_after_bytes)
+        for old in [old for old in self._links if old.is_over]:
+            del self._links[old]
+        self._links[link] = None
+        self._accept(link.server)
+        return link.client
+
+    def refuse(self) -> None:
+        """From now on nobody listens: `connect` raises `ConnectionRefusedError`. Links that live are left alone."""
+        self._refusing = True
+
+    def name_lookup_fails(self) -> None:
+        """From now on the server's name is unknown: `connect` raises `socket.gaierror`."""
+        self._nameless = True
+
+    def allow(self) -> None:
+        """Ends `refuse` and `name_lookup_fails`."""
+        self._refusing = self._nameless = False
+
+    def blackhole(self, way: Literal["both", "up", "down"] = "both") -> None:
+        """From now on bytes vanish on that way (up is towards the server), ends of streams too; connects hang.
+
+        As with a real socket, what vanished is never acknowledged, so a sender blocks once its buffer is full; and as
+        a stream has no holes, a direction that has lost something stays silent even after `heal`.
+        """
+        self._dark = ("up", "down") if way == "both" else (way,)
+
+    def stall(self) -> None:
+        """From now on everything under way is held back, to arrive after `heal`; connects hang."""
+        self._stalled = True
+
+    def heal(self) -> None:
+        """Ends `blackhole` and `stall`."""
+        self._dark, self._stalled = (), False
+        self._healed.set()
+        self._healed = anyio.Event()
+
+    def reset_all(self) -> None:
+        """Break every link now, as an RST does: both ends raise `BrokenResourceError`; what was not read is gone."""
+        self.bites["reset"] += self._break_links()
+
+    def cut_all(self) -> None:
+        """End every link now, as a FIN from both sides does: both ends read what is under way, then `EndOfStream`."""
+        for link in [link for link in self._links if not link.is_over]:
+            self.bites["cut"] += 1
+            link.up.finish()
+            link.down.finish()
+            link.up.pipe.refuse()
+            link.down.pipe.refuse()
+
+    def cut_after(self, bytes_up: int | None) -> None:
+        """Break each link, those that live and those to come, after it has carried so many more bytes up; None: never.
+
+        The server receives exactly those bytes, then `BrokenResourceError`; the client's end breaks at once.
+        """
+        if bytes_up is not None and bytes_up < 1:
+            raise ValueError("bytes_up must be at least 1")
+        self._cut_after_bytes = bytes_up
+        for link in self._links:
+            link.up.bytes_to_cut = bytes_up
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether what is sent now may arrive in the same instant."""
+        interfered = self._dark or self._stalled or self.latency_s or self.jitter_s or self.coalesce_s
+        return not interfered and self.bandwidth_bytes_per_s == inf
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether everything under way is held back."""
+        return self._stalled
+
+    def is_dark(self, way: Way) -> bool:
+        """Whether bytes vanish on that way."""
+        return way in self._dark
+
+    async def wait_until_healed(self) -> None:
+        """Wait for the next `heal`."""
+        await self._healed.wait()
+
+    def start_delivering(self, transit: "Transit") -> None:
+        """Deliver what is under way there as it becomes due. Raises RuntimeError outside the network's block."""
+        if self._tasks is None:
+            raise RuntimeError("a Network works inside its `async with` block")
+        self._tasks.start_soon(transit.deliver)
+
+    def _break_links(self) -> int:
+        living = [link for link in self._links if not link.is_over]
+        for link in living:
+            link.break_now()
+        self._links.clear()
+        return len(living)
+
+
+class _Link:
+    """A pair of ends, and the two ways between them."""
+
+    def __init__(self, network: Network, cut_after_bytes: int | None) -> None:
+        self.up = Transit(network, "up", on_cut=self._cut, on_reset=self._refuse_down)
+        self.down = Transit(network, "down", on_cut=self._cut, on_reset=self._refuse_up)
+        self.up.bytes_to_cut = cut_after_bytes
+        self.client = NetworkStream(self.down.pipe, self.down, self.up.pipe, self.up)
+        self.server = NetworkStream(self.up.pipe, self.up, self.down.pipe, self.down)
+
+    @property
+    def is_over(self) -> bool:
+        return self.client.is_over and self.server.is_over
+
+    def break_now(self) -> None:
+        self.up.forget()
+        self.down.forget()
+        self.up.pipe.destroy()
+        self.down.pipe.destroy()
+
+    def _cut(self) -> None:
+        """The client's end breaks now; the server's, when what is under way up has arrived."""
+        self.down.forget()
+        self.down.pipe.destroy()
+        self.up.pipe.refuse()
+
+    def _refuse_up(self) -> None:
+        self.up.pipe.refuse()
+
+    def _refuse_down(self) -> None:
+        self.down.pipe.refuse()

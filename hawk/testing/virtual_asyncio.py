@@ -1,0 +1,102 @@
+"""Virtual time on asyncio: an event loop that moves its clock where others wait for I/O. Part of `virtual_time`.
+
+It has no selector, no socket and no thread. It leans on four names that are private to `asyncio.BaseEventLoop`
+(`_ready`, `_scheduled`, `_selector`, `_write_to_self`), which are the same from Python 3.11 to 3.14.
+"""
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable
+from math import inf
+from random import Random
+from typing import Any, TypeVar
+
+import anyio
+
+Result = TypeVar("Result")
+MayJump = Callable[[float, float], bool]
+
+
+def run_on_asyncio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJump, seed: int) -> Result:
+    """Run `program()` in virtual time; `may_jump(now, next_at)` is asked before the clock goes on.
+
+    It answers False when it has cancelled the program instead, and raises when the program must end where it stands.
+    """
+    options = {"loop_factory": lambda: _VirtualLoop(may_jump, Random(seed))}
+    return anyio.run(program, backend="asyncio", backend_options=options)
+
+
+class _NumberedTask(asyncio.Task[Any]):
+    """A task that knows how many were made before it."""
+
+    number = 0
+
+
+class _VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop that draws the order of the tasks that are ready at the same instant, as trio does.
+
+    Callbacks of other kinds keep their places: tasks change places only between two of them. Sorting by number first
+    undoes the order in which anyio cancels the tasks of a scope, which hangs on memory addresses.
+    """
+
+    _ready: deque[asyncio.Handle]
+    _scheduled: list[asyncio.TimerHandle]
+
+    def __init__(self, may_jump: MayJump, random: Random) -> None:
+        super().__init__()
+        self._selector = self
+        self._may_jump = may_jump
+        self._random = random
+        self._now = 0.0
+        self._tasks_made = 0
+        self._made_in_thread = threading.get_ident()
+        self.set_task_factory(self._make_task)
+
+    def time(self) -> float:
+        """The virtual time, in seconds."""
+        return self._now
+
+    def select(self, timeout: float | None) -> list[object]:
+        """Called once in every pass; `timeout` is 0 while a callback is ready. There is never an event."""
+        if timeout == 0:
+            if len(self._ready) > 1:
+                self._shuffle()
+        else:
+            next_at = self._scheduled[0].when() if self._scheduled else inf
+            if self._may_jump(self._now, next_at):
+                self._now = next_at
+        return []
+
+    def _process_events(self, event_list: list[object]) -> None:
+        """There is no I/O, so there are no events."""
+
+    def _write_to_self(self) -> None:
+        """Called when a callback comes from outside the loop. Raises RuntimeError if it comes from another thread."""
+        if threading.get_ident() != self._made_in_thread:
+            raise RuntimeError("no thread can wake a program that runs in virtual time")
+
+    def _make_task(self, loop: asyncio.AbstractEventLoop, coroutine: Any, /, **options: Any) -> _NumberedTask:
+        task = _NumberedTask(coroutine, loop=loop, **options)
+        self._tasks_made += 1
+        task.number = self._tasks_made
+        return task
+
+    def _shuffle(self) -> None:
+        ready, steps = self._ready, list[tuple[int, asyncio.Handle]]()
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            task = getattr(getattr(handle, "_callback", None), "__self__", None)
+            if isinstance(task, _NumberedTask):
+                steps.append((task.number, handle))
+            else:
+                self._put_back(steps)
+                ready.append(handle)
+        self._put_back(steps)
+
+    def _put_back(self, steps: list[tuple[int, asyncio.Handle]]) -> None:
+        if len(steps) > 1:
+            steps.sort(key=lambda step: step[0])
+            self._random.shuffle(steps)
+        self._ready.extend(handle for _, handle in steps)
+        steps.clear()

@@ -1,0 +1,128 @@
+"""Virtual time: a program runs as fast as it can compute, and one seed gives one interleaving, on both backends.
+
+Whenever every task waits, the clock jumps to the next deadline; while any task can run, time stands still. So
+`anyio.current_time()`, sleeps and deadlines agree with each other, and a virtual day lasts about a second.
+
+Not for anything outside the process: there are no sockets, files or threads in virtual time. Whoever waited for one
+would see time run away (trio), or be told that nothing is left to run (asyncio).
+"""
+
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import Literal, TypeVar, TypeVarTuple
+
+import anyio
+
+from hawk.testing.virtual_asyncio import run_on_asyncio
+from hawk.testing.virtual_trio import run_on_trio
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
+Backend = Literal["trio", "asyncio"]
+
+DAY_S = 86_400.0
+MOST_S = 90 * DAY_S
+"""The longest limit: beyond it floating point no longer tells instants apart as finely as asyncio's timers need."""
+
+_GRACE_S = 3600.0
+
+
+class VirtualTimeExceeded(Exception):
+    """The program was still waiting for a deadline when its limit of virtual time was used up."""
+
+
+class DeadEnd(Exception):
+    """Every task of the program waits for another one, and no deadline will ever wake any."""
+
+
+def run(
+    async_function: Callable[[*Arguments], Awaitable[Result]],
+    *arguments: *Arguments,
+    backend: Backend = "trio",
+    seed: int = 0,
+    limit_s: float = 7 * DAY_S,
+) -> Result:
+    """Run `async_function(*arguments)` in virtual time, which begins at 0, and return what it returns.
+
+    Tasks that can run at the same instant run in an order drawn from `seed`; the same seed draws the same order again.
+    Raises `DeadEnd` when nothing can ever run again, and `VirtualTimeExceeded` after `limit_s` (at most `MOST_S`). The
+    program is cancelled first. If that does not end it within a virtual hour, it is abandoned where it stands.
+    Whatever is raised carries a note that says how to run the same again.
+    """
+    if not 0 < limit_s <= MOST_S:
+        raise ValueError(f"limit_s must be above 0 and at most {MOST_S:g}, not {limit_s!r}")
+    horizon = _Horizon(limit_s)
+
+    async def program() -> Result:
+        with horizon.entered():
+            result = await async_function(*arguments)
+        horizon.raise_if_passed()
+        return result
+
+    try:
+        if backend == "asyncio":
+            return run_on_asyncio(program, may_jump=horizon.may_jump, seed=seed)
+        return run_on_trio(program, may_jump=horizon.may_jump, seed=seed)
+    except BaseException as error:
+        told = error
+        if horizon.error is not None and error is not horizon.error:
+            horizon.error.__cause__ = error
+            told = horizon.error
+        told.add_note(f"replay with seed={seed}, backend={backend!r}")
+        if told is error:
+            raise
+        raise told from error
+
+
+class VirtualWallClock:
+    """A calendar that goes with the event loop's clock; implements `hawk.ports.WallClock`.
+
+    Made inside the running program, it shows `epoch_at` (seconds since the epoch) at that moment. Changing `epoch_at`
+    later is what somebody does who sets the computer's clock.
+    """
+
+    def __init__(self, epoch_at: float = 1_700_000_000.0) -> None:
+        self.epoch_at = epoch_at
+        self._started_at = anyio.current_time()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self.epoch_at + anyio.current_time() - self._started_at
+
+
+class _Horizon:
+    """How far virtual time may go, and what happens at the end: cancel once, then give up the run."""
+
+    def __init__(self, limit_s: float) -> None:
+        self.error: DeadEnd | VirtualTimeExceeded | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._limit_s = limit_s
+        self._ends_at = limit_s
+
+    def entered(self) -> anyio.CancelScope:
+        """The scope to run the program in; made here because anyio makes scopes only inside an event loop."""
+        self._scope = anyio.CancelScope()
+        return self._scope
+
+    def may_jump(self, now: float, next_at: float) -> bool:
+        """Whether the clock may jump to `next_at` (inf: there is none). If not, the program has been cancelled.
+
+        Raises what ended the program when cancelling it has not helped.
+        """
+        if next_at <= self._ends_at:
+            return True
+        if self.error is not None:
+            self.error.add_note("Even cancelled, the program did not end: something waits in a shielded scope.")
+            raise self.error
+        if next_at == inf:
+            self.error = DeadEnd(f"at {now:.3f} s every task waits, and there is no deadline to wake one")
+        else:
+            self.error = VirtualTimeExceeded(f"still running after {self._limit_s:g} s of virtual time")
+        self._ends_at = now + _GRACE_S
+        if self._scope is not None:
+            self._scope.cancel()
+        return False
+
+    def raise_if_passed(self) -> None:
+        if self.error is not None:
+            raise self.error

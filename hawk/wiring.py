@@ -1,0 +1,319 @@
+"""The map: which actor tells which, and what. A test holds this drawing against the code.
+
+    application          -- Open ----------------------------------------> CONNECTOR
+    application          -- Offer, Withdraw, WatchFates -----------------> QUEUE KEEPER
+    application          -- Subscribe, Unsubscribe, Handled -------------> SUBSCRIPTION KEEPER
+    application          -- Watch ---------------------------------------> STATS COLLECTOR
+    QUEUE KEEPER         -- Room ----------------------------------------> application
+    STATS COLLECTOR      -- Snapshot, events ----------------------------> application
+
+    QUEUE KEEPER         -- Commit --------------------------------------> STORE TASK          ==> disk
+    STORE TASK           -- Committed, CommitFailed ---------------------> QUEUE KEEPER
+
+    CONNECTOR            -- Reset, StandDown, AttemptFailed, LinkUp, LinkDown -> BACKOFF SCHEDULER
+    BACKOFF SCHEDULER    -- Dial, GaveUp --------------------------------> CONNECTOR
+    CONNECTOR            -- LinkUp, LinkDown, Traffic -------------------> HEALTH PROBE
+    QUEUE KEEPER         -- Stalled -------------------------------------> HEALTH PROBE
+    HEALTH PROBE         -- Ping, Hangup --------------------------------> CONNECTOR
+
+    CONNECTOR            -- LaneOpened, LinkDown, Settled ---------------> QUEUE KEEPER
+    CONNECTOR            -- LaneOpened, LinkDown, Incoming --------------> SUBSCRIPTION KEEPER
+    SUBSCRIPTION KEEPER  -- Ready ---------------------------------------> QUEUE KEEPER
+    both keepers         == Transmit, on the link's lane ================> CONNECTOR           ==> broker
+
+    wiring               -- StopReceiving -------------------------------> SUBSCRIPTION KEEPER (a stop, step 1)
+    wiring               -- Stop ----------------------------------------> QUEUE KEEPER        (step 2)
+    QUEUE KEEPER         -- Open ----------------------------------------> CONNECTOR           (what is in memory alone: one dial)
+    wiring               -- Close ---------------------------------------> CONNECTOR           (step 3)
+    every actor          -- Report --------------------------------------> STATS COLLECTOR
+
+The Connector's own children, its dial and the two tasks of its link, tell it `Dialed`, `DialFailed` and `Lost`.
+
+Why nothing can deadlock: an awaited send goes only down this order, and each actor below does nothing but receive:
+application, store task -> connector -> subscription keeper -> queue keeper -> backoff scheduler, health probe.
+Upward goes only what is bounded by one outstanding request each, with `send_nowait`.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from hawk.actors.backoff_scheduler import BackoffScheduler
+from hawk.actors.connector import Connector
+from hawk.actors.health_probe import HealthProbe
+from hawk.actors.mailbox import LatestSender, Reporter, take_all
+from hawk.actors.mailbox import answer as reply
+from hawk.actors.queue_keeper import QueueKeeper
+from hawk.actors.stats_collector import StatsCollector
+from hawk.actors.store_task import StoreTask
+from hawk.actors.subscription_keeper import SubscriptionKeeper
+from hawk.config import Config
+from hawk.core.outbox import MOST_UNSENT_MESSAGES, Outbox
+from hawk.errors import Stopped
+from hawk.messages import (
+    Close,
+    Commit,
+    ConnectionReport,
+    Record,
+    Room,
+    Snapshot,
+    Stop,
+    StopReceiving,
+    StopReport,
+    ToBackoff,
+    ToConnector,
+    ToHealthProbe,
+    ToQueueKeeper,
+    ToStatsCollector,
+    ToSubscriptionKeeper,
+)
+from hawk.ports import Ports
+
+T = TypeVar("T")
+Answer = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
+"""A channel for one answer: the end that travels in the question, and the end that the asker keeps."""
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+class _Actor(Protocol):
+    async def run(self) -> None: ...
+
+
+KEEPER_INBOX = 1024
+SMALL_INBOX = 64
+STATS_INBOX = 256
+SUBSCRIBE_IDENTIFIERS = 512
+CONNECTOR_PACKETS = 8
+"""A PINGREQ and a DISCONNECT, with room to spare."""
+STOP_MARGIN_S = 0.5
+
+
+def lane_capacity(config: Config) -> int:
+    """How many sends a lane must take without waiting: the sum of what its senders' credits allow."""
+    publishes_and_releases = 2 * config.max_inflight
+    acknowledgements = 2 * config.receive_maximum
+    return publishes_and_releases + acknowledgements + SUBSCRIBE_IDENTIFIERS + MOST_UNSENT_MESSAGES + CONNECTOR_PACKETS
+
+
+class Service:
+    """One run of all actors, from the first `connect()` or `publish()` to the end of a stop.
+
+    The constructor opens the channels and starts nothing; `run` is the one task that a nursery is given.
+    `keeper_inbox` is the capacity of the two keepers' inboxes.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        ports: Ports,
+        client_identifier: str,
+        *,
+        recovered: Sequence[Record] = (),
+        opening: Snapshot = Snapshot(),
+        keeper_inbox: int = KEEPER_INBOX,
+    ) -> None:
+        self._config = config
+        self._store = ports.outbox_store
+        durable = self._store is not None
+        self._scopes: list[anyio.CancelScope] = []
+        self._waiting: set[anyio.CancelScope] = set()
+        self.durable = durable
+        self.ended = False
+        self.crashed = False
+        self._gone = anyio.Event()
+
+        self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](SMALL_INBOX)
+        self.to_queue_keeper, queue_inbox = anyio.create_memory_object_stream[ToQueueKeeper](keeper_inbox)
+        self.to_subscription_keeper, subscription_inbox = anyio.create_memory_object_stream[ToSubscriptionKeeper](
+            keeper_inbox
+        )
+        self.to_stats, stats_inbox = anyio.create_memory_object_stream[ToStatsCollector](STATS_INBOX)
+        to_backoff, backoff_inbox = anyio.create_memory_object_stream[ToBackoff](SMALL_INBOX)
+        to_health_probe, probe_inbox = anyio.create_memory_object_stream[ToHealthProbe](SMALL_INBOX)
+        to_store, store_inbox = anyio.create_memory_object_stream[Commit](1)
+        self._stops, self._stop_inbox = anyio.create_memory_object_stream[
+            tuple[float, MemoryObjectSendStream[StopReport]]
+        ](SMALL_INBOX)
+        self.room = LatestSender[Room]()
+        self.snapshots = LatestSender[Snapshot]()
+        self._channels: tuple[_Closable, ...] = (
+            *(self.to_connector, self.to_queue_keeper, self.to_subscription_keeper, self.to_stats),
+            *(connector_inbox, queue_inbox, subscription_inbox, stats_inbox),
+            *(to_backoff, backoff_inbox, to_health_probe, probe_inbox, to_store, store_inbox),
+            *(self._stops, self._stop_inbox, self.room, self.snapshots),
+        )
+
+        outbox = Outbox(config, durable=durable, opening=opening.ledger)
+        outbox.recover(recovered)
+        self._connector = Connector(
+            config,
+            client_identifier,
+            dialer=ports.dialer,
+            wall_clock=ports.wall_clock,
+            lane_capacity=lane_capacity(config),
+            inbox=connector_inbox,
+            to_self=self.to_connector,
+            to_backoff=to_backoff,
+            to_health_probe=to_health_probe,
+            to_queue_keeper=self.to_queue_keeper,
+            to_subscription_keeper=self.to_subscription_keeper,
+            reporter=Reporter(self.to_stats),
+            opening=opening.connection,
+        )
+        self._backoff_scheduler = BackoffScheduler(
+            config, ports.random, inbox=backoff_inbox, to_connector=self.to_connector
+        )
+        self._queue_keeper = QueueKeeper(
+            outbox,
+            inbox=queue_inbox,
+            to_store=to_store if durable else None,
+            to_connector=self.to_connector,
+            to_health_probe=to_health_probe,
+            room=self.room,
+            reporter=Reporter(self.to_stats),
+        )
+        self._subscription_keeper = SubscriptionKeeper(
+            config=config,
+            inbox=subscription_inbox,
+            to_queue_keeper=self.to_queue_keeper,
+            reporter=Reporter(self.to_stats),
+        )
+        self._health_probe = HealthProbe(config, inbox=probe_inbox, to_connector=self.to_connector)
+        self._stats_collector = StatsCollector(inbox=stats_inbox, snapshots=self.snapshots, opening=opening)
+        self._store_task = (
+            None
+            if self._store is None
+            else StoreTask(self._store, inbox=store_inbox, to_queue_keeper=self.to_queue_keeper)
+        )
+
+    async def run(self) -> None:
+        """Run every actor until a stop has ended or one has crashed. The crash is raised.
+
+        Cancelling stops within `cancel_drain_s` and half a second, shielded, and then goes on.
+        """
+        actors: list[_Actor] = [
+            self._connector,
+            self._backoff_scheduler,
+            self._queue_keeper,
+            self._subscription_keeper,
+            self._health_probe,
+            self._stats_collector,
+        ]
+        if self._store_task is not None:
+            actors.append(self._store_task)
+        try:
+            async with anyio.create_task_group() as tasks:
+                for actor in actors:
+                    tasks.start_soon(self._shielded, actor.run, name=f"hawk {type(actor).__name__}")
+                tasks.start_soon(self._watch, name="hawk watchman")
+        finally:
+            self._finish()
+            if self._store is not None:
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + STOP_MARGIN_S):
+                    await self._store.aclose()
+            self._gone.set()
+
+    async def stop(self, drain_s: float) -> StopReport:
+        """Stop within `drain_s` and half a second, and report. Every further call waits for the same end.
+
+        Cancelling ends the wait, not the stop. Raises `Stopped` when the actors end without a report.
+        """
+        answer = anyio.create_memory_object_stream[StopReport](1)
+        self._stops.send_nowait((drain_s, answer[0]))
+        return await self.ask(answer)
+
+    async def ask(self, answer: Answer[T]) -> T:
+        """The answer that an actor owes, for as long as the actors live. Raises `Stopped`. Cancelling ends the wait."""
+        sender, receiver = answer
+        with sender, receiver:
+            try:
+                return await self.wait(receiver.receive)
+            except anyio.EndOfStream:
+                raise Stopped("hawk stopped before it could answer") from None
+
+    async def send(self, channel: MemoryObjectSendStream[T], message: T) -> None:
+        """Send to an actor. Raises `Stopped` when there are none any more. Cancelled, it was sent or not."""
+        try:
+            await channel.send(message)
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+            raise Stopped("hawk has stopped") from None
+
+    async def wait(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait, but no longer than the actors live. Raises `Stopped`. Cancelling ends the wait."""
+        if not self.ended:
+            with anyio.CancelScope() as scope:
+                self._waiting.add(scope)
+                try:
+                    return await wait()
+                finally:
+                    self._waiting.discard(scope)
+        raise Stopped("hawk has ended with an error in itself" if self.crashed else "hawk has stopped")
+
+    async def wait_gone(self) -> None:
+        """Wait until no actor runs and the store is closed. Cancelling ends the wait."""
+        await self._gone.wait()
+
+    async def _shielded(self, run: Callable[[], Awaitable[None]]) -> None:
+        """An actor outlives the cancellation of its nursery, until the watchman has stopped it; one crash ends them all."""
+        with anyio.CancelScope(shield=True) as scope:
+            self._scopes.append(scope)
+            try:
+                await run()
+            except anyio.get_cancelled_exc_class():
+                raise
+            except BaseException:
+                self.crashed = True
+                self._end()
+                raise
+
+    async def _watch(self) -> None:
+        """The watchman: the one task that cancellation reaches, and the one that stops."""
+        waiting: list[MemoryObjectSendStream[StopReport]] = []
+        report = StopReport()
+        try:
+            drain_s, answer = await self._stop_inbox.receive()
+            waiting.append(answer)
+            report = await self._stop(drain_s)
+        except anyio.get_cancelled_exc_class():
+            if not self.crashed:
+                with anyio.CancelScope(shield=True):
+                    report = await self._stop(self._config.cancel_drain_s)
+            raise
+        finally:
+            self._end()
+            waiting += [answer for _, answer in take_all(self._stop_inbox, None)]
+            for answer in waiting:
+                reply(answer, report)
+
+    async def _stop(self, drain_s: float) -> StopReport:
+        """End receiving, drain, say goodbye; each at the latest when `drain_s` and half a second are over."""
+        report = StopReport()
+        with anyio.CancelScope(deadline=anyio.current_time() + drain_s + STOP_MARGIN_S):
+            receiving = anyio.create_memory_object_stream[None](1)
+            await self.to_subscription_keeper.send(StopReceiving(receiving[0]))
+            await self.ask(receiving)
+            draining = anyio.create_memory_object_stream[StopReport](1)
+            await self.to_queue_keeper.send(Stop(drain_s, draining[0]))
+            report = await self.ask(draining)
+            closing = anyio.create_memory_object_stream[ConnectionReport](1)
+            forget = self._store is None and self._config.client_id is None
+            await self.to_connector.send(Close(forget, closing[0]))
+            await self.ask(closing)
+        return report
+
+    def _end(self) -> None:
+        for scope in self._scopes:
+            scope.cancel()
+
+    def _finish(self) -> None:
+        self.ended = True
+        self._stats_collector.finish()
+        for end in self._channels:
+            end.close()
+        for scope in self._waiting:
+            scope.cancel()

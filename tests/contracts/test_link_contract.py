@@ -1,0 +1,462 @@
+"""What every link promises its Connector, tried over a pair of streams in memory and over TCP, on both backends."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import mqtt5
+import pytest
+import trio
+import trio.testing
+from anyio.abc import SocketAttribute, SocketStream
+
+from hawk.config import Config
+from hawk.errors import ConnectRefused, LinkLost, Unreachable
+from hawk.links.dialing import StreamDialer, tcp_dialer
+from hawk.links.stream import CHUNK_BYTES, StreamLink, open_link
+from hawk.packets import (
+    AckKind,
+    Acknowledgement,
+    Arrivals,
+    Connack,
+    ConnectRequest,
+    Delivery,
+    DisconnectRequest,
+    Inbound,
+    PingRequest,
+    Publish,
+)
+from hawk.ports import Dialer, Link
+from hawk.values import Cause, CauseKind, Message
+
+pytestmark = pytest.mark.anyio
+
+CONFIG = Config(client_id="me", max_packet_size=5_000_000)
+REQUEST = ConnectRequest("me", clean_start=True)
+WELCOME = mqtt5.ConnAckPacket()
+PONG = mqtt5.PingRespPacket()
+PATIENCE_S = 5.0
+
+
+async def linked(ends: Any, *behind: mqtt5.Packet | bytes) -> StreamLink:
+    """A link whose broker said welcome, and perhaps more in the same write."""
+    await ends.peer.say(WELCOME, *behind)
+    link = await open_link(ends.client, config=CONFIG, request=REQUEST)
+    assert isinstance(await ends.peer.hear(), mqtt5.ConnectPacket)
+    return link
+
+
+async def end_of(link: Link) -> tuple[Arrivals, Cause]:
+    """Everything until the link ends, and why it did."""
+    whole = Arrivals()
+    with anyio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                part = await link.receive()
+            except LinkLost as lost:
+                return whole, cause_in(lost)
+            whole.acknowledgements += part.acknowledgements
+            whole.inbound += part.inbound
+            whole.pong = whole.pong or part.pong
+
+
+async def write_until_lost(link: Link) -> Cause:
+    """Write pings until the link ends, and why it did."""
+    with anyio.fail_after(PATIENCE_S):
+        while True:
+            try:
+                await link.send([PingRequest()])
+            except LinkLost as lost:
+                return cause_in(lost)
+            await anyio.lowlevel.checkpoint()
+
+
+def cause_in(lost: LinkLost) -> Cause:
+    if not isinstance(lost.cause, Cause):
+        raise TypeError(lost.cause)
+    return lost.cause
+
+
+async def test_what_is_sent_arrives_in_order(ends: Any) -> None:
+    link: Link = await linked(ends)
+    publishes = [Publish(Message("t", str(number).encode()), number) for number in range(1, 3000)]
+    heard: list[int] = []
+
+    async def hear() -> None:
+        while not isinstance(packet := await ends.peer.hear(), mqtt5.PingReqPacket):
+            assert isinstance(packet, mqtt5.PublishPacket)
+            heard.append(int(packet.payload))
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hear)
+            await link.send(publishes[:1000])
+            await link.send(())
+            await link.send([*publishes[1000:], PingRequest()])
+    assert heard == list(range(1, 3000))
+
+
+async def test_a_payload_of_megabytes_goes_and_comes_whole(ends: Any) -> None:
+    link = await linked(ends)
+    payload = bytes(range(256)) * 16_000
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(link.send, [Publish(Message("t", payload), 1)])
+            packet = await ends.peer.hear()
+        assert isinstance(packet, mqtt5.PublishPacket)
+        assert packet.payload == payload
+        inbound: list[Inbound] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ends.peer.say, mqtt5.PublishPacket("t", payload))
+            while not inbound:
+                inbound += (await link.receive()).inbound
+    assert inbound == [Delivery(Message("t", payload, 0))]
+
+
+async def test_bytes_behind_the_connack_are_not_lost(ends: Any) -> None:
+    link = await linked(ends, mqtt5.PublishPacket("t", b"x"), PONG.write()[:1])
+    first = await link.receive()
+    assert first.inbound == [Delivery(Message("t", b"x", 0))]
+    assert not first.pong
+    await ends.peer.say(PONG.write()[1:])
+    assert (await link.receive()).pong
+
+
+async def test_a_read_that_completes_nothing_is_heard_all_the_same(ends: Any) -> None:
+    link = await linked(ends)
+    await ends.peer.say(b"\x40\x02")
+    assert await link.receive() == Arrivals()
+    await ends.peer.say(b"\x00\x05")
+    assert await link.receive() == Arrivals([Acknowledgement(AckKind.PUBACK, 5)])
+
+
+async def test_a_cancelled_receive_loses_nothing(ends: Any) -> None:
+    link = await linked(ends, mqtt5.PubAckPacket(1))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await link.receive()
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0.01):
+        await link.receive()
+        await link.receive()
+    await ends.peer.say(mqtt5.PubAckPacket(2))
+    assert await link.receive() == Arrivals([Acknowledgement(AckKind.PUBACK, 2)])
+
+
+async def test_the_broker_closing_is_told_after_what_it_said_and_for_ever(ends: Any) -> None:
+    link = await linked(ends)
+    await ends.peer.say(mqtt5.PubAckPacket(1), mqtt5.PubAckPacket(2).write()[:3])
+    await ends.peer.close()
+    arrivals, cause = await end_of(link)
+    assert arrivals == Arrivals([Acknowledgement(AckKind.PUBACK, 1)])
+    assert cause.kind is CauseKind.CLOSED_BY_PEER
+    assert await end_of(link) == (Arrivals(), cause)
+    with pytest.raises(LinkLost) as lost:
+        await link.send([PingRequest()])
+    assert lost.value.cause == cause
+
+
+async def test_a_reset_is_told_as_one(ends: Any) -> None:
+    link = await linked(ends)
+    await ends.peer.reset()
+    _, cause = await end_of(link)
+    assert cause.kind is CauseKind.RESET_BY_PEER
+
+
+async def test_a_write_to_a_broker_that_is_gone_ends_the_link(ends: Any) -> None:
+    link = await linked(ends)
+    await ends.peer.reset()
+    cause = await write_until_lost(link)
+    assert cause.kind is CauseKind.RESET_BY_PEER
+    assert await end_of(link) == (Arrivals(), cause)
+
+
+async def test_the_brokers_last_words_explain_a_write_that_fails(ends: Any) -> None:
+    link = await linked(ends)
+    reason = mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER
+    causes: list[Cause] = []
+
+    async def read() -> None:
+        causes.append((await end_of(link))[1])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        await ends.peer.say(mqtt5.DisconnectPacket(reason_code=reason))
+        await ends.peer.close()
+        causes.append(await write_until_lost(link))
+    assert causes == [Cause(CauseKind.DISCONNECT, "session taken over", 0x8E)] * 2
+
+
+async def test_what_came_before_a_disconnect_comes_first(ends: Any) -> None:
+    link = await linked(ends)
+    reason = mqtt5.DisconnectReasonCode.SERVER_MOVED
+    goodbye = mqtt5.DisconnectPacket(reason_code=reason, reason_str="moved", server_reference="b:1883")
+    await ends.peer.say(mqtt5.PubAckPacket(1), goodbye, mqtt5.PubAckPacket(2))
+    arrivals, cause = await end_of(link)
+    assert arrivals == Arrivals([Acknowledgement(AckKind.PUBACK, 1)])
+    assert cause == Cause(CauseKind.DISCONNECT, "server moved: moved", 0x9D, "b:1883")
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [(b"\x20\x03\x00\x00\x00", 0x82), (b"\x36\x00", 0x81), (b"\x30\xff\xff\xff\x7f", 0x95)],
+    ids=["second CONNACK", "QoS 3", "256 MiB"],
+)
+async def test_a_broken_rule_is_told_to_the_broker_after_all_that_was_good(ends: Any, data: bytes, code: int) -> None:
+    link = await linked(ends)
+    await ends.peer.say(mqtt5.PubAckPacket(1), data)
+    arrivals, cause = await end_of(link)
+    assert arrivals == Arrivals([Acknowledgement(AckKind.PUBACK, 1)])
+    assert (cause.kind, cause.reason_code) == (CauseKind.PROTOCOL_ERROR, code)
+    farewell = await ends.peer.hear()
+    assert isinstance(farewell, mqtt5.DisconnectPacket)
+    assert int(farewell.reason_code) == code
+    assert await end_of(link) == (Arrivals(), cause)
+
+
+async def test_closing_is_idempotent_final_and_immediate(ends: Any) -> None:
+    link = await linked(ends)
+    await link.aclose()
+    await link.aclose()
+    assert await ends.peer.is_closed_by_client()
+    for work in (link.receive(), link.send([PingRequest()])):
+        with pytest.raises(LinkLost) as lost:
+            await work
+        assert isinstance(lost.value.cause, Cause)
+        assert lost.value.cause.kind is CauseKind.CLOSED
+
+
+async def test_closing_works_inside_a_cancelled_scope(ends: Any) -> None:
+    link = await linked(ends)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await link.aclose()
+    with anyio.fail_after(PATIENCE_S):
+        assert await ends.peer.is_closed_by_client()
+
+
+async def test_after_a_cancelled_write_nothing_more_is_written(ends: Any) -> None:
+    link = await linked(ends)
+    large = [Publish(Message("t", bytes(4_000_000)), 1) for _ in range(20)]
+    with anyio.move_on_after(0.05) as scope:
+        await link.send(large)
+    assert scope.cancelled_caught
+    with pytest.raises(LinkLost) as lost:
+        await link.send([DisconnectRequest()])
+    assert isinstance(lost.value.cause, Cause)
+    assert lost.value.cause.kind is CauseKind.CLOSED
+    await link.aclose()
+
+
+# ------------------------------------------------------------------------------------- the handshake
+
+
+async def failed_handshake(ends: Any, answer: bytes) -> Exception:
+    """What `open_link` raises; and the stream is closed after it."""
+    await ends.peer.say(answer)
+    with anyio.fail_after(PATIENCE_S):
+        with pytest.raises((Unreachable, ConnectRefused)) as raised:
+            await open_link(ends.client, config=CONFIG, request=REQUEST)
+        assert await ends.peer.is_closed_by_client()
+    return raised.value
+
+
+async def test_a_refusal_carries_the_connack_and_closes_the_stream(ends: Any) -> None:
+    answer = mqtt5.ConnAckPacket(reason_code=mqtt5.ConnAckReasonCode.SERVER_BUSY, reason_str="later").write()
+    error = await failed_handshake(ends, answer)
+    assert isinstance(error, ConnectRefused)
+    assert error.connack == Connack(0x89, "server busy: later")
+
+
+@pytest.mark.parametrize(
+    ("answer", "what"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"),
+        (mqtt5.PublishPacket("t", b"").write(), "first packet"),
+        (mqtt5.ConnAckPacket(session_present=True).write(), "session is present"),
+        (b"\x20\xff\xff\xff\x7f", "maximum packet size"),
+        (b"\x00" * 100, "first packet"),
+    ],
+    ids=["HTTP", "PUBLISH", "session after clean start", "256 MiB", "zeros"],
+)
+async def test_another_answer_is_unreachable_and_says_what_and_where(ends: Any, answer: bytes, what: str) -> None:
+    error = await failed_handshake(ends, answer)
+    assert isinstance(error, Unreachable)
+    assert what in str(error)
+    assert "localhost:1883" in str(error)
+
+
+@pytest.mark.parametrize("beginning", [b"", b"\x20", WELCOME.write()[:4]])
+async def test_a_broker_that_closes_early_is_unreachable(ends: Any, beginning: bytes) -> None:
+    if beginning:
+        await ends.peer.say(beginning)
+    await ends.peer.stream.send_eof()
+    with anyio.fail_after(PATIENCE_S), pytest.raises(Unreachable, match="localhost:1883 closed"):
+        await open_link(ends.client, config=CONFIG, request=REQUEST)
+
+
+async def test_a_broker_that_resets_is_unreachable(ends: Any) -> None:
+    await ends.peer.reset()
+    with anyio.fail_after(PATIENCE_S), pytest.raises(Unreachable, match="localhost:1883"):
+        await open_link(ends.client, config=CONFIG, request=REQUEST)
+
+
+async def test_a_connack_that_dribbles_is_understood(ends: Any) -> None:
+    welcome = mqtt5.ConnAckPacket(receive_max=20, user_properties=[("k", "v" * 200)]).write()
+
+    async def dribble() -> None:
+        for byte in welcome:
+            await ends.peer.say(bytes((byte,)))
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(dribble)
+            link = await open_link(ends.client, config=CONFIG, request=REQUEST)
+    assert link.connack.receive_maximum == 20
+
+
+async def test_a_cancelled_handshake_closes_the_stream(ends: Any) -> None:
+    with anyio.move_on_after(0.02) as scope:
+        await open_link(ends.client, config=CONFIG, request=REQUEST)
+    assert scope.cancelled_caught
+    with anyio.fail_after(PATIENCE_S):
+        assert await ends.peer.is_closed_by_client()
+
+
+# ----------------------------------------------------------------------------------------- in memory
+
+
+def test_saying_farewell_to_a_broker_that_does_not_read_takes_a_second_at_most(memory_ends: Callable[[], Any]) -> None:
+    async def main() -> float:
+        ends = memory_ends()
+        link = await linked(ends)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(write_until_lost, link)
+            await anyio.wait_all_tasks_blocked()
+            await ends.peer.say(b"\x36\x00")
+            began_at = anyio.current_time()
+            cause = (await end_of(link))[1]
+            took_s = anyio.current_time() - began_at
+            assert cause.kind is CauseKind.PROTOCOL_ERROR
+            tasks.cancel_scope.cancel()
+        await link.aclose()
+        await ends.peer.close()
+        return took_s
+
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    assert trio.run(main, clock=clock) == pytest.approx(1.0)
+
+
+def test_small_packets_are_joined_and_large_ones_go_alone(memory_ends: Callable[[], Any]) -> None:
+    async def main() -> list[int]:
+        ends = memory_ends()
+        link = await linked(ends)
+        small = [Publish(Message("t", bytes(992)), number) for number in range(1, 101)]  # 1,001 bytes each
+        sizes: list[int] = []
+        async with anyio.create_task_group() as tasks:
+
+            async def write() -> None:
+                await link.send([*small, Publish(Message("t", bytes(100_000)), 101), PingRequest()])
+                await ends.client.send_eof()
+
+            tasks.start_soon(write)
+            try:
+                while True:
+                    sizes.append(len(await ends.peer.stream.receive(1_000_000)))
+            except anyio.EndOfStream:
+                await ends.peer.close()
+        await link.aclose()
+        return sizes
+
+    assert trio.run(main) == [65 * 1001, 35 * 1001, 100_010, 2]
+    assert 65 * 1001 <= CHUNK_BYTES < 66 * 1001
+
+
+# ----------------------------------------------------------------------------------------- dialing
+
+
+async def test_a_dialer_dials_over_tcp_and_small_packets_are_not_held_back() -> None:
+    streams: list[SocketStream] = []
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        config = Config(broker="127.0.0.1", port=listener.extra(SocketAttribute.local_port))
+
+        async def welcome(stream: SocketStream) -> None:
+            async with stream:
+                await stream.receive()
+                await stream.send(WELCOME.write())
+                with pytest.raises(anyio.EndOfStream):
+                    await stream.receive()
+
+        async def connect() -> SocketStream:
+            streams.append(await anyio.connect_tcp(config.broker, config.port))
+            return streams[-1]
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listener.serve, welcome)
+            dialer: Dialer = tcp_dialer(config)
+            await (await dialer.dial(REQUEST)).aclose()
+            link = await StreamDialer(config, connect).dial(REQUEST)
+            raw = streams[0].extra(SocketAttribute.raw_socket)
+            assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            await link.aclose()
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_closed_port_is_unreachable_and_named() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port}: connection refused"):
+            await tcp_dialer(Config(broker="127.0.0.1", port=port)).dial(REQUEST)
+        with pytest.raises(Unreachable, match=rf"localhost:{port}: connection refused"):
+            await tcp_dialer(Config(port=port)).dial(REQUEST)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+            "cannot be looked up: Name or service",
+        ),
+        (TimeoutError(110, "Connection timed out"), "timed out"),
+        (OSError(113, "No route to host"), "No route to host"),
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (UnicodeError("label too long"), "not the name of a host"),
+        (anyio.BrokenResourceError(), "the connection broke"),
+    ],
+)
+async def test_what_failed_is_told_with_host_and_port(error: Exception, words: str) -> None:
+    async def connect() -> SocketStream:
+        raise error
+
+    with pytest.raises(Unreachable) as raised:
+        await StreamDialer(Config(broker="::1"), connect).dial(REQUEST)
+    assert str(raised.value).startswith("[::1]:1883: ")
+    assert words in str(raised.value)
+    assert raised.value.__cause__ is error
+
+
+async def test_a_cancelled_dial_leaves_no_socket_behind() -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        config = Config(broker="127.0.0.1", port=listener.extra(SocketAttribute.local_port))
+        closed = anyio.Event()
+
+        async def say_nothing(stream: SocketStream) -> None:
+            async with stream:
+                assert await stream.receive()
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await stream.receive()
+                closed.set()
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, say_nothing)
+                with anyio.move_on_after(0.05) as scope:
+                    await tcp_dialer(config).dial(REQUEST)
+                assert scope.cancelled_caught
+                await closed.wait()
+                tasks.cancel_scope.cancel()

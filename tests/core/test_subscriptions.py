@@ -1,0 +1,821 @@
+"""The Subscription keeper's decisions: against a model broker that keeps a session, and each rule by itself."""
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hawk.core.subscriptions import (
+    FIRST_IDENTIFIER,
+    LAST_IDENTIFIER,
+    MOST_FILTERS,
+    MOST_UNHANDLED_AT_QOS_0,
+    RETURN_GRACE_S,
+    Decisions,
+    Subscriptions,
+)
+from hawk.core.topics import matches
+from hawk.messages import Delivered, Subscribe, Transmit
+from hawk.packets import (
+    Acknowledgement,
+    AckKind,
+    Connack,
+    Delivery,
+    DisconnectRequest,
+    Inbound,
+    SubscribeFilter,
+    SubscribeOutcome,
+    SubscribeRequest,
+    UnsubscribeRequest,
+)
+from hawk.values import Message
+
+RECEIVE_MAXIMUM = 6
+SUBACK_TIMEOUT_S = 5.0
+
+
+class FakeLane:
+    """An identity; the core never sends."""
+
+    number = 1
+
+    def send_nowait(self, transmit: Transmit, /) -> None:
+        raise AssertionError("the core only decides")
+
+
+class FakeChannel:
+    """A channel by identity; the core never sends."""
+
+    def send_nowait(self, item: object, /) -> None:
+        raise AssertionError("the core only decides")
+
+    def close(self) -> None:
+        raise AssertionError("the core only decides")
+
+
+class App:
+    """Drives a core by hand and sorts what it decides."""
+
+    def __init__(self, receive_maximum: int = 100) -> None:
+        self.core = Subscriptions(receive_maximum=receive_maximum, suback_timeout_s=SUBACK_TIMEOUT_S)
+        self.lane = FakeLane()
+        self.deliveries: dict[int, FakeChannel] = {}
+        self.answers: dict[int, FakeChannel] = {}
+        self.next_subscription = 1
+
+    def up(self, *, now: float = 0.0, **connack: object) -> Decisions:
+        self.lane = FakeLane()
+        self.core.open_lane(self.lane, Connack(**connack), now)  # type: ignore[arg-type]
+        return self.core.take()
+
+    def subscribe(self, text: str, qos: int = 1) -> int:
+        number = self.next_subscription
+        self.next_subscription += 1
+        self.deliveries[number], self.answers[number] = FakeChannel(), FakeChannel()
+        self.core.subscribe(
+            Subscribe(number, SubscribeFilter(text, qos), self.deliveries[number], self.answers[number])
+        )
+        return number
+
+    def arrive(self, *packets: Inbound, now: float = 0.0) -> Decisions:
+        self.core.incoming(self.lane, packets, now)
+        return self.core.take()
+
+    def granted(self, decisions: Decisions, code: int = 1) -> Decisions:
+        """Answer every SUBSCRIBE and UNSUBSCRIBE among `decisions`."""
+        asked = [one for one in decisions.packets if isinstance(one, SubscribeRequest | UnsubscribeRequest)]
+        return self.arrive(*(SubscribeOutcome(one.identifier, (code,) * len(one.filters)) for one in asked))
+
+    def given(self, decisions: Decisions, subscription: int) -> list[Delivered]:
+        return [one for channel, one in decisions.deliveries if channel is self.deliveries[subscription]]
+
+
+def publish(topic: str = "a", qos: int = 1, identifier: int = 1, *, duplicate: bool = False) -> Delivery:
+    return Delivery(Message(topic, b"x", qos), identifier if qos else 0, duplicate)
+
+
+def puback(identifier: int) -> Acknowledgement:
+    return Acknowledgement(AckKind.PUBACK, identifier)
+
+
+def pubrec(identifier: int) -> Acknowledgement:
+    return Acknowledgement(AckKind.PUBREC, identifier)
+
+
+PUBREL = Acknowledgement(AckKind.PUBREL, 1)
+
+# ------------------------------------------------------------------------------ what the broker is asked for
+
+
+def test_subscriptions_that_share_a_filter_are_asked_for_once_with_the_highest_qos() -> None:
+    app = App()
+    first, second = app.subscribe("a", 0), app.subscribe("a", 2)
+    decisions = app.up()
+    assert decisions.packets == [SubscribeRequest(FIRST_IDENTIFIER, (SubscribeFilter("a", 2),))]
+    assert decisions.ready is None
+    decisions = app.granted(decisions, 2)
+    assert decisions.answers == [(app.answers[first], 2), (app.answers[second], 2)]
+    assert decisions.ready is app.lane
+    third = app.subscribe("a", 1)
+    decisions = app.core.take()
+    assert (decisions.packets, decisions.answers) == ([], [(app.answers[third], 2)])
+
+
+def test_a_higher_qos_is_asked_for_anew_and_the_older_answer_is_ignored() -> None:
+    app = App()
+    app.up()
+    first = app.subscribe("a", 0)
+    older = app.core.take()
+    second = app.subscribe("a", 1)
+    newer = app.core.take()
+    assert newer.packets == [SubscribeRequest(FIRST_IDENTIFIER + 1, (SubscribeFilter("a", 1),))]
+    assert app.granted(older, 0).answers == []
+    assert app.granted(newer, 1).answers == [(app.answers[first], 1), (app.answers[second], 1)]
+
+
+def test_without_a_filter_ready_is_immediate() -> None:
+    app = App()
+    assert app.up().ready is app.lane
+    assert app.core.deadline == math.inf
+
+
+def test_ready_is_said_once_when_subacks_are_overdue() -> None:
+    app = App()
+    app.subscribe("a")
+    asked = app.up(now=10.0)
+    assert app.core.deadline == 10.0 + SUBACK_TIMEOUT_S
+    app.core.tick(14.9)
+    assert app.core.take().ready is None
+    app.core.tick(15.0)
+    assert app.core.take().ready is app.lane
+    assert app.core.deadline == math.inf
+    app.core.tick(99.0)
+    assert app.core.take().ready is None
+    assert app.granted(asked).ready is None
+
+
+def test_ready_waits_for_the_first_subscribes_only_and_for_no_filter_that_was_left() -> None:
+    app = App()
+    only = app.subscribe("a")
+    app.up()
+    app.subscribe("b")
+    app.core.take()
+    app.core.unsubscribe(only, 0.0)
+    assert app.core.take().ready is app.lane
+
+
+def test_a_resumed_session_is_asked_only_for_what_it_has_not_confirmed() -> None:
+    app = App()
+    app.subscribe("confirmed")
+    app.granted(app.up())
+    app.subscribe("unanswered")
+    app.core.take()
+    app.core.link_down(app.lane)
+    app.subscribe("new")
+    decisions = app.up(session_present=True)
+    (request,) = decisions.packets
+    assert isinstance(request, SubscribeRequest)
+    assert [one.filter for one in request.filters] == ["unanswered", "new"]
+    app.granted(decisions)
+    assert app.up(session_present=True).packets == []
+
+
+@pytest.mark.parametrize("session_present", [True, False])
+def test_the_first_link_of_a_process_subscribes_everything(session_present: bool) -> None:
+    app = App()
+    app.subscribe("a")
+    assert len(app.up(session_present=session_present).packets) == 1
+
+
+def test_a_new_session_is_asked_for_everything() -> None:
+    app = App()
+    app.subscribe("a")
+    app.granted(app.up())
+    assert len(app.up().packets) == 1
+
+
+def test_a_refusal_is_told_and_asked_for_again_only_on_the_next_link_or_by_a_newcomer() -> None:
+    app = App()
+    one = app.subscribe("a")
+    decisions = app.granted(app.up(), 0x87)
+    assert decisions.answers == [(app.answers[one], 0x87)]
+    assert decisions.refused == [("a", 0x87)]
+    assert decisions.ready is app.lane
+    app.core.tick(1e9)
+    assert app.core.take().packets == []
+    app.subscribe("a")
+    assert len(app.core.take().packets) == 1
+    assert len(app.up(session_present=True).packets) == 1
+
+
+def test_a_suback_with_too_few_codes_refuses_the_rest() -> None:
+    app = App()
+    one, two = app.subscribe("a"), app.subscribe("b")
+    app.up()
+    decisions = app.arrive(SubscribeOutcome(FIRST_IDENTIFIER, (1,)))
+    assert decisions.answers == [(app.answers[one], 1), (app.answers[two], 0x80)]
+
+
+def test_what_the_connack_rules_out_is_refused_without_asking() -> None:
+    app = App()
+    app.subscribe("$share/g/a")
+    app.subscribe("a/#")
+    app.subscribe("long" * 50)
+    app.subscribe("b")
+    decisions = app.up(shared_available=False, wildcard_available=False, maximum_packet_size=100)
+    assert decisions.packets == [SubscribeRequest(FIRST_IDENTIFIER, (SubscribeFilter("b", 1),))]
+    assert [code for _, code in decisions.refused] == [0x9E, 0xA2, 0x95]
+
+
+def test_many_filters_go_out_in_few_packets_within_the_brokers_limits() -> None:
+    app = App()
+    for number in range(250):
+        app.subscribe(f"filter/{number:04}")
+    sizes = [len(one.filters) for one in app.up().packets if isinstance(one, SubscribeRequest)]
+    assert sizes == [MOST_FILTERS, MOST_FILTERS, 50]
+    # 8 bytes of header and 14 for each filter.
+    sizes = [len(one.filters) for one in app.up(maximum_packet_size=64).packets if isinstance(one, SubscribeRequest)]
+    assert sizes == [4] * 62 + [2]
+
+
+def test_the_last_one_to_leave_unsubscribes() -> None:
+    app = App()
+    one, two = app.subscribe("a"), app.subscribe("a")
+    app.granted(app.up())
+    app.core.unsubscribe(one, 0.0)
+    decisions = app.core.take()
+    assert (decisions.packets, decisions.ended) == ([], [app.deliveries[one]])
+    app.core.unsubscribe(two, 0.0)
+    decisions = app.core.take()
+    assert decisions.packets == [UnsubscribeRequest(FIRST_IDENTIFIER + 1, ("a",))]
+    assert decisions.ended == [app.deliveries[two]]
+
+
+def test_leaving_without_a_link_unsubscribes_when_the_session_lives_on() -> None:
+    app = App()
+    one = app.subscribe("a")
+    app.granted(app.up())
+    app.core.link_down(app.lane)
+    app.core.unsubscribe(one, 0.0)
+    unsubscribe = UnsubscribeRequest(FIRST_IDENTIFIER + 1, ("a",))
+    assert app.up(session_present=True).packets == [unsubscribe]
+    # Unanswered: once more on the next link, and not at all in a new session.
+    again = app.up(session_present=True)
+    assert again.packets == [unsubscribe._replace(identifier=FIRST_IDENTIFIER + 2)]
+    app.granted(again, 0)
+    assert app.up(session_present=True).packets == []
+    two = app.subscribe("b")
+    app.granted(app.core.take())
+    app.core.link_down(app.lane)
+    app.core.unsubscribe(two, 0.0)
+    assert app.up().packets == []
+
+
+def test_leaving_before_the_broker_spoke_closes_the_answer() -> None:
+    app = App()
+    one = app.subscribe("a")
+    app.core.unsubscribe(one, 0.0)
+    decisions = app.core.take()
+    assert decisions.unanswered == [app.answers[one]]
+    assert decisions.answers == []
+    assert app.up().packets == []
+
+
+def test_identifiers_stay_in_their_band_and_are_not_used_twice_at_once() -> None:
+    app = App()
+    app.up()
+    used = []
+    for number in range(600):
+        app.subscribe(f"{number}")
+        used += [one.identifier for one in app.core.take().packets if isinstance(one, SubscribeRequest)]
+    assert sorted(used) == list(range(FIRST_IDENTIFIER, LAST_IDENTIFIER + 1))
+    (freed,) = app.arrive(SubscribeOutcome(FIRST_IDENTIFIER + 7, (1,))).packets
+    assert isinstance(freed, SubscribeRequest)
+    assert freed.identifier == FIRST_IDENTIFIER + 7
+    assert len(freed.filters) == 88
+
+
+# ------------------------------------------------------------------------------------- what arrives
+
+
+def receiving(*filters: str, receive_maximum: int = 100) -> App:
+    app = App(receive_maximum)
+    for text in filters:
+        app.subscribe(text)
+    app.granted(app.up())
+    return app
+
+
+def test_qos_2_is_delivered_once_and_acknowledged_when_handled() -> None:
+    app = receiving("a")
+    decisions = app.arrive(publish(qos=2))
+    assert decisions.packets == []
+    (delivered,) = app.given(decisions, 1)
+    app.core.handled(1, (delivered.delivery,))
+    assert app.core.take().packets == [pubrec(1)]
+    # A repeat of what was handled and not released, also after the link: PUBREC, and no delivery.
+    app.up(session_present=True)
+    decisions = app.arrive(publish(qos=2, duplicate=True))
+    assert (decisions.packets, decisions.deliveries) == ([pubrec(1)], [])
+    assert app.arrive(PUBREL).packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
+    assert app.arrive(PUBREL).packets == [Acknowledgement(AckKind.PUBCOMP, 1, 0x92)]
+    assert len(app.arrive(publish(qos=2)).deliveries) == 1
+
+
+def test_a_new_session_forgets_identifiers_of_qos_2() -> None:
+    app = receiving("a")
+    app.core.handled(1, (app.given(app.arrive(publish(qos=2)), 1)[0].delivery,))
+    app.up()
+    assert len(app.arrive(publish(qos=2)).deliveries) == 1
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_what_is_being_handled_when_the_session_repeats_it_is_not_delivered_again(qos: int) -> None:
+    app = receiving("a")
+    (delivered,) = app.given(app.arrive(publish(qos=qos)), 1)
+    app.up(session_present=True)
+    assert app.arrive(publish(qos=qos, duplicate=True)).deliveries == []
+    app.core.handled(1, (delivered.delivery,))
+    assert app.core.take().packets == [pubrec(1) if qos == 2 else puback(1)]
+
+
+def test_qos_1_under_an_identifier_in_use_but_not_a_duplicate_is_another_message() -> None:
+    app = receiving("a")
+    app.arrive(publish())
+    assert len(app.arrive(publish()).deliveries) == 1
+
+
+def test_acknowledgements_keep_the_order_of_arrival_however_handlers_finish() -> None:
+    app = receiving("a")
+    numbers = [one.delivery for one in app.given(app.arrive(*(publish(identifier=i) for i in (7, 3, 5))), 1)]
+    app.core.handled(1, numbers[1:])
+    assert app.core.take().packets == []
+    app.core.handled(1, numbers)
+    assert app.core.take().packets == [puback(7), puback(3), puback(5)]
+
+
+def test_an_acknowledgement_belongs_to_the_lane_of_its_publish() -> None:
+    app = receiving("a")
+    (delivered,) = app.given(app.arrive(publish()), 1)
+    app.up()
+    app.core.handled(1, (delivered.delivery,))
+    assert app.core.take().packets == []
+
+
+def test_what_another_lane_brings_changes_nothing() -> None:
+    app = receiving("a")
+    app.core.incoming(FakeLane(), (publish(),), 0.0)
+    app.core.link_down(FakeLane())
+    assert app.core.take().deliveries == []
+    assert len(app.arrive(publish()).deliveries) == 1
+
+
+def test_every_overlapping_subscription_has_to_handle_it() -> None:
+    app = receiving("a", "#", "+", "b")
+    decisions = app.arrive(publish())
+    assert [len(app.given(decisions, number)) for number in (1, 2, 3, 4)] == [1, 1, 1, 0]
+    number = decisions.deliveries[0][1].delivery
+    for subscription in (1, 2):
+        app.core.handled(subscription, (number, number))
+        assert app.core.take().packets == []
+    app.core.handled(3, (number,))
+    assert app.core.take().packets == [puback(1)]
+    assert app.core.counters.handled == 1
+
+
+def test_a_message_without_a_holder_waits_for_one() -> None:
+    app = receiving("b")
+    assert app.arrive(publish(qos=2), now=100.0).packets == []
+    assert app.core.deadline == 100.0 + RETURN_GRACE_S
+    app.core.tick(129.0)
+    late = app.subscribe("a")
+    (delivered,) = app.given(app.core.take(), late)
+    assert not delivered.redelivered
+    app.core.tick(131.0)
+    assert app.core.take().packets == []
+    app.core.handled(late, (delivered.delivery,))
+    assert app.core.take().packets == [pubrec(1)]
+
+
+def test_a_message_without_a_holder_is_acknowledged_and_counted_after_the_grace() -> None:
+    app = receiving("b")
+    app.arrive(publish(identifier=1), now=0.0)
+    app.arrive(publish(identifier=2), now=1.0)
+    app.core.tick(RETURN_GRACE_S)
+    decisions = app.core.take()
+    assert (decisions.packets, decisions.abandoned, decisions.abandoning) == ([puback(1)], 1, True)
+    app.core.tick(RETURN_GRACE_S + 1.0)
+    decisions = app.core.take()
+    assert (decisions.packets, decisions.abandoned, decisions.abandoning) == ([puback(2)], 1, False)
+    assert app.core.counters.returned == 2
+    assert app.core.deadline == math.inf
+
+
+def test_no_grace_ends_without_a_link() -> None:
+    app = receiving("b")
+    app.arrive(publish(), now=0.0)
+    app.core.link_down(app.lane)
+    assert app.core.deadline == math.inf
+    app.core.tick(1e6)
+    late = app.subscribe("a")
+    assert len(app.given(app.core.take(), late)) == 1
+
+
+def test_qos_0_without_a_holder_is_dropped_and_counted() -> None:
+    app = receiving("b")
+    assert app.arrive(publish(qos=0)).deliveries == []
+    assert (app.core.counters.received, app.core.counters.dropped) == (1, 1)
+
+
+def test_what_a_leaver_has_not_handled_goes_to_its_successor_as_redelivered() -> None:
+    app = receiving("a")
+    app.arrive(publish())
+    app.core.unsubscribe(1, 0.0)
+    assert [type(one) for one in app.core.take().packets] == [UnsubscribeRequest]
+    successor = app.subscribe("a")
+    (delivered,) = app.given(app.core.take(), successor)
+    assert delivered.redelivered
+    app.core.handled(successor, (delivered.delivery,))
+    assert app.core.take().packets == [puback(1)]
+    assert app.core.counters.handled == 1
+
+
+def test_what_a_leaver_has_not_handled_goes_at_once_to_one_who_came_later() -> None:
+    app = receiving("a")
+    app.arrive(publish())
+    later = app.subscribe("#")
+    app.core.unsubscribe(1, 0.0)
+    (delivered,) = app.given(app.core.take(), later)
+    assert delivered.redelivered
+
+
+def test_who_has_had_a_message_is_not_given_it_again() -> None:
+    app = receiving("a", "a", "#")
+    app.arrive(publish())
+    later = app.subscribe("a")
+    app.core.unsubscribe(1, 0.0)
+    assert [len(app.given(app.core.take(), number)) for number in (later,)] == [1]
+    app.core.unsubscribe(2, 0.0)
+    assert app.core.take().deliveries == []
+
+
+def test_qos_0_is_not_returned() -> None:
+    app = receiving("a")
+    app.arrive(publish(qos=0))
+    app.core.unsubscribe(1, 0.0)
+    later = app.subscribe("a")
+    assert app.given(app.core.take(), later) == []
+    assert app.core.counters.dropped == 1
+
+
+def test_qos_0_beyond_its_bound_drops_the_newest_and_says_so_once_an_episode() -> None:
+    app = receiving("a")
+    flood = (publish(qos=0),) * MOST_UNHANDLED_AT_QOS_0
+    kept = app.given(app.arrive(*flood), 1)
+    assert len(kept) == MOST_UNHANDLED_AT_QOS_0
+    decisions = app.arrive(publish(qos=0), publish(qos=0))
+    assert (decisions.deliveries, decisions.overflowing) == ([], ["a"])
+    assert app.core.counters.dropped == 2
+    app.core.handled(1, (kept[0].delivery,))
+    decisions = app.arrive(publish(qos=0), publish(qos=0))
+    assert (len(decisions.deliveries), decisions.overflowing) == (1, [])
+    app.core.handled(1, [one.delivery for one in kept])
+    decisions = app.arrive(*flood, publish(qos=0))
+    assert decisions.overflowing == ["a"]
+    assert len(app.arrive(publish(qos=1)).deliveries) == 1
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_broker_beyond_our_receive_maximum_is_told_to_go(qos: int) -> None:
+    app = receiving("a", receive_maximum=2)
+    lane = app.lane
+    decisions = app.arrive(*(publish(qos=qos, identifier=i) for i in (1, 2, 3, 4)))
+    assert decisions.lane is lane
+    assert decisions.packets == [DisconnectRequest(0x93)]
+    assert decisions.receive_maximum_exceeded
+    assert len(decisions.deliveries) == 2
+    assert app.arrive(publish(qos=0)).deliveries == []
+    app.up(session_present=True)
+    assert app.arrive(publish(qos=qos, identifier=3)).lane is app.lane
+
+
+def test_our_receive_maximum_counts_qos_2_until_pubcomp() -> None:
+    app = receiving("a", receive_maximum=1)
+    (delivered,) = app.given(app.arrive(publish(qos=2)), 1)
+    app.core.handled(1, (delivered.delivery,))
+    app.core.take()
+    assert not app.arrive(PUBREL, publish(qos=1, identifier=2)).receive_maximum_exceeded
+    assert app.arrive(publish(qos=1, identifier=3)).receive_maximum_exceeded
+
+
+def test_ready_is_owed_to_a_lane_that_is_given_up() -> None:
+    app = App(receive_maximum=1)
+    app.subscribe("a")
+    app.up()
+    lane = app.lane
+    assert app.arrive(publish(identifier=1), publish(identifier=2)).ready is lane
+
+
+def test_a_stop_ends_every_iteration_and_acknowledges_only_what_is_handled() -> None:
+    app = receiving("a")
+    app.arrive(publish("unheld", identifier=9))
+    waiting = app.subscribe("b")
+    numbers = [one.delivery for one in app.given(app.arrive(*(publish(identifier=i) for i in (1, 2))), 1)]
+    app.core.stop()
+    app.core.stop()
+    decisions = app.core.take()
+    assert decisions.ended == [app.deliveries[1], app.deliveries[waiting]]
+    assert decisions.unanswered == [app.answers[waiting]]
+    assert app.arrive(publish(identifier=3), publish(qos=0)).deliveries == []
+    app.core.unsubscribe(waiting, 0.0)
+    app.core.tick(1e6)
+    assert app.core.take().packets == []
+    app.core.handled(1, numbers)
+    late = app.subscribe("c")
+    decisions = app.core.take()
+    # The one without a holder came first and stays unacknowledged, so order holds the others back.
+    assert decisions.packets == []
+    assert (decisions.ended, decisions.unanswered) == ([app.deliveries[late]], [app.answers[late]])
+    assert app.up(session_present=True).ready is app.lane
+
+
+def test_a_stop_says_ready_if_it_is_owed_and_still_acknowledges() -> None:
+    app = App()
+    app.subscribe("a")
+    app.up()
+    (delivered,) = app.given(app.arrive(publish()), 1)
+    app.core.stop()
+    assert app.core.take().ready is app.lane
+    app.core.handled(1, (delivered.delivery,))
+    assert app.core.take().packets == [puback(1)]
+
+
+def test_a_batch_over_a_lost_link_leaves_nothing_for_the_old_lane() -> None:
+    app = App()
+    app.subscribe("a")
+    old, new = FakeLane(), FakeLane()
+    app.core.open_lane(old, Connack(), 0.0)
+    app.core.incoming(old, (publish(qos=2), PUBREL), 0.0)
+    app.core.link_down(old)
+    app.core.open_lane(new, Connack(), 0.0)
+    decisions = app.core.take()
+    assert decisions.lane is new
+    assert [type(one) for one in decisions.packets] == [SubscribeRequest]
+    assert len(decisions.deliveries) == 1
+
+
+# ------------------------------------------------------------------------------- against a model broker
+
+
+@dataclass
+class Sent:
+    """What the model broker has sent and not seen the end of."""
+
+    text: bytes
+    topic: str
+    qos: int
+    received: bool = False
+
+
+@dataclass
+class Reader:
+    """What the model knows of one subscription: its filter, what it holds, and whatever it was ever given."""
+
+    filter: str
+    channel: FakeChannel
+    holds: dict[int, bytes] = field(default_factory=dict)
+    had: set[int] = field(default_factory=set)
+    had_texts: list[bytes] = field(default_factory=list)
+
+
+class Receiving(RuleBasedStateMachine):
+    """A broker that keeps a session, a network that fails, and an application that comes, handles and goes."""
+
+    @initialize()
+    def start(self) -> None:
+        self.app = App(RECEIVE_MAXIMUM)
+        self.core = self.app.core
+        self.now = 0.0
+        self.lane: FakeLane | None = None
+        self.readers: dict[int, Reader] = {}
+        self.session: dict[int, Sent] = {}
+        self.unacknowledged: list[int] = []
+        self.asked: list[SubscribeRequest | UnsubscribeRequest] = []
+        self.texts = 0
+        self.left_at: dict[bytes, float] = {}
+        self.handled_once: set[bytes] = set()
+        self.exactly_once: set[bytes] = set()
+        self.readies: dict[int, int] = {}
+        self.lanes: list[FakeLane] = []
+        self.opened_at = 0.0
+        self.up_since = 0.0
+
+    def act(self) -> Decisions:
+        self.core.tick(self.now)
+        decisions = self.core.take()
+        for channel, delivered in decisions.deliveries:
+            reader = next(one for one in self.readers.values() if one.channel is channel)
+            text = delivered.message.payload
+            assert matches(reader.filter, delivered.message.topic)
+            assert delivered.delivery not in reader.had, "each matching subscription gets each delivery once"
+            assert text not in reader.had_texts or text not in self.exactly_once, "QoS 2 is delivered once"
+            reader.had.add(delivered.delivery)
+            reader.had_texts.append(text)
+            reader.holds[delivered.delivery] = text
+            self.left_at.pop(text, None)
+        assert decisions.lane is self.lane
+        assert not decisions.receive_maximum_exceeded
+        for packet in decisions.packets:
+            self.hear(packet)
+        if decisions.ready is not None:
+            assert decisions.ready is self.lane
+            self.readies[id(decisions.ready)] = self.readies.get(id(decisions.ready), 0) + 1
+        return decisions
+
+    def hear(self, packet: object) -> None:
+        match packet:
+            case SubscribeRequest() | UnsubscribeRequest():
+                self.asked.append(packet)
+            case Acknowledgement(AckKind.PUBCOMP, identifier):
+                del self.session[identifier]
+            case Acknowledgement(kind, identifier):
+                assert self.unacknowledged.pop(0) == identifier, "acknowledgements keep the order of arrival"
+                sent = self.session[identifier]
+                assert kind is (AckKind.PUBREC if sent.qos == 2 else AckKind.PUBACK)
+                held = [one for reader in self.readers.values() for one in reader.holds.values()]
+                assert sent.text not in held, "acknowledged implies handled"
+                if sent.text in self.left_at:
+                    assert self.now >= self.left_at[sent.text] + RETURN_GRACE_S
+                else:
+                    assert sent.text in self.handled_once
+                if sent.qos == 2:
+                    sent.received = True
+                else:
+                    del self.session[identifier]
+            case _:
+                raise AssertionError(packet)
+
+    @rule(text=st.sampled_from(["a", "b", "+", "#", "a/#"]), qos=st.integers(0, 2))
+    def subscribe(self, text: str, qos: int) -> None:
+        if len(self.readers) < 5:
+            number = self.app.subscribe(text, qos)
+            self.readers[number] = Reader(text, self.app.deliveries[number])
+            self.act()
+
+    @precondition(lambda self: self.readers)
+    @rule(data=st.data())
+    def unsubscribe(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.readers)))
+        reader = self.readers.pop(number)
+        for text in reader.holds.values():
+            self.left_at.setdefault(text, self.now)
+        self.core.unsubscribe(number, self.now)
+        assert reader.channel in self.act().ended
+
+    @precondition(lambda self: any(reader.holds for reader in self.readers.values()))
+    @rule(data=st.data())
+    def handle(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from([n for n, reader in self.readers.items() if reader.holds]))
+        reader = self.readers[number]
+        done = data.draw(st.lists(st.sampled_from(sorted(reader.holds)), min_size=1, unique=True))
+        for delivery in done:
+            self.handled_once.add(reader.holds.pop(delivery))
+        self.core.handled(number, tuple(done))
+        self.act()
+
+    @rule(session_present=st.booleans())
+    def link_up(self, session_present: bool) -> None:
+        self.drop_link()
+        session_present = session_present and bool(self.lanes)
+        if not session_present:
+            self.session.clear()
+            self.exactly_once.clear()
+        self.lane = self.app.lane = FakeLane()
+        self.lanes.append(self.lane)
+        self.opened_at = self.now
+        self.core.open_lane(self.lane, Connack(session_present=session_present), self.now)
+        self.act()
+        again: list[Inbound] = []
+        for identifier, sent in self.session.items():
+            if sent.received:
+                again.append(Acknowledgement(AckKind.PUBREL, identifier))
+            else:
+                again.append(Delivery(Message(sent.topic, sent.text, sent.qos), identifier, True))
+                self.unacknowledged.append(identifier)
+                self.note_arrival(sent)
+        self.core.incoming(self.lane, tuple(again), self.now)
+        self.act()
+
+    def drop_link(self) -> None:
+        if self.lane is not None:
+            self.core.link_down(self.lane)
+            self.lane = None
+            self.unacknowledged.clear()
+            self.asked.clear()
+            self.act()
+
+    @rule()
+    def link_down(self) -> None:
+        self.drop_link()
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data(), refuse=st.booleans())
+    def suback(self, data: st.DataObject, refuse: bool) -> None:
+        request = data.draw(st.sampled_from(self.asked))
+        self.asked.remove(request)
+        code = 0x87 if refuse else 1
+        self.arrive(SubscribeOutcome(request.identifier, (code,) * len(request.filters)))
+
+    @precondition(lambda self: self.lane is not None and len(self.session) < RECEIVE_MAXIMUM)
+    @rule(
+        topic=st.sampled_from(["a", "b", "a/c", "$x"]),
+        qos=st.integers(0, 2),
+        identifier=st.integers(1, RECEIVE_MAXIMUM + 1),
+    )
+    def publish(self, topic: str, qos: int, identifier: int) -> None:
+        if qos and identifier in self.session:
+            return
+        self.texts += 1
+        sent = Sent(b"%d" % self.texts, topic, qos)
+        if qos:
+            self.session[identifier] = sent
+            self.unacknowledged.append(identifier)
+            self.note_arrival(sent)
+        if qos == 2:
+            self.exactly_once.add(sent.text)
+        before = {number: len(reader.had) for number, reader in self.readers.items()}
+        self.arrive(Delivery(Message(topic, sent.text, qos), identifier if qos else 0))
+        for number, reader in self.readers.items():
+            assert len(reader.had) - before[number] == matches(reader.filter, topic)
+
+    def note_arrival(self, sent: Sent) -> None:
+        """Until somebody is given it, it waits from now on; what is held or waits already goes on as it was."""
+        held = any(sent.text in reader.holds.values() for reader in self.readers.values())
+        if not held and sent.text not in self.handled_once:
+            self.left_at.setdefault(sent.text, self.now)
+
+    @precondition(lambda self: self.lane is not None and any(sent.received for sent in self.session.values()))
+    @rule(data=st.data())
+    def pubrel(self, data: st.DataObject) -> None:
+        identifier = data.draw(st.sampled_from([i for i, sent in self.session.items() if sent.received]))
+        self.arrive(Acknowledgement(AckKind.PUBREL, identifier))
+        assert identifier not in self.session
+
+    @precondition(lambda self: len(self.lanes) > 1)
+    @rule(identifier=st.integers(1, 9), qos=st.integers(0, 2))
+    def an_old_lane_speaks(self, identifier: int, qos: int) -> None:
+        before = self.core.counters
+        self.core.incoming(self.lanes[-2], (publish("a", qos, identifier), PUBREL), self.now)
+        self.core.link_down(self.lanes[-2])
+        self.act()
+        assert self.core.counters == before
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 31.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self.act()
+
+    def arrive(self, *packets: Inbound) -> None:
+        assert self.lane is not None
+        self.core.incoming(self.lane, packets, self.now)
+        self.act()
+
+    @invariant()
+    def ready_is_said_exactly_once_for_each_lane(self) -> None:
+        assert all(count == 1 for count in self.readies.values())
+        if self.lane is not None and (self.now >= self.opened_at + SUBACK_TIMEOUT_S or not self.readers):
+            assert self.readies.get(id(self.lane)) == 1
+
+    @invariant()
+    def everything_that_came_is_in_one_column(self) -> None:
+        counters = self.core.counters
+        assert counters.received == counters.handled + counters.returned + counters.dropped + counters.unhandled
+        assert counters.unhandled >= len({one for reader in self.readers.values() for one in reader.holds})
+
+    def teardown(self) -> None:
+        """Once the network holds and the application handles what it is given, everything ends."""
+        if not hasattr(self, "app"):
+            return
+        self.link_up(session_present=True)
+        for _ in range(3):
+            for number, reader in self.readers.items():
+                self.handled_once |= set(reader.holds.values())
+                self.core.handled(number, tuple(reader.holds))
+                reader.holds.clear()
+            self.act()
+            for request in tuple(self.asked):
+                self.asked.remove(request)
+                self.arrive(SubscribeOutcome(request.identifier, (1,) * len(request.filters)))
+            self.time_passes(31.0)
+            for identifier in [i for i, sent in self.session.items() if sent.received]:
+                self.arrive(Acknowledgement(AckKind.PUBREL, identifier))
+        assert self.session == {}
+        assert self.core.counters.unhandled == 0
+        assert self.core.deadline == math.inf
+
+
+TestReceiving = Receiving.TestCase
+TestReceiving.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
