@@ -80,3 +80,5 @@ class Ports:
     outbox_store: OutboxStore | None
     wall_clock: WallClock
     random: Random
+    keeper_inbox: int = 1024
+    """Capacity of the two keepers' inboxes. A rehearsal with 1 shows that nothing depends on their size."""

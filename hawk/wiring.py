@@ -84,7 +84,6 @@ class _Actor(Protocol):
     async def run(self) -> None: ...
 
 
-KEEPER_INBOX = 1024
 SMALL_INBOX = 64
 STATS_INBOX = 256
 SUBSCRIBE_IDENTIFIERS = 512
@@ -104,7 +103,6 @@ class Service:
     """One run of all actors, from the first `connect()` or `publish()` to the end of a stop.
 
     The constructor opens the channels and starts nothing; `run` is the one task that a nursery is given.
-    `keeper_inbox` is the capacity of the two keepers' inboxes.
     """
 
     def __init__(
@@ -115,7 +113,6 @@ class Service:
         *,
         recovered: Sequence[Record] = (),
         opening: Snapshot = Snapshot(),
-        keeper_inbox: int = KEEPER_INBOX,
     ) -> None:
         self._config = config
         self._store = ports.outbox_store
@@ -128,9 +125,9 @@ class Service:
         self._gone = anyio.Event()
 
         self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](SMALL_INBOX)
-        self.to_queue_keeper, queue_inbox = anyio.create_memory_object_stream[ToQueueKeeper](keeper_inbox)
+        self.to_queue_keeper, queue_inbox = anyio.create_memory_object_stream[ToQueueKeeper](ports.keeper_inbox)
         self.to_subscription_keeper, subscription_inbox = anyio.create_memory_object_stream[ToSubscriptionKeeper](
-            keeper_inbox
+            ports.keeper_inbox
         )
         self.to_stats, stats_inbox = anyio.create_memory_object_stream[ToStatsCollector](STATS_INBOX)
         to_backoff, backoff_inbox = anyio.create_memory_object_stream[ToBackoff](SMALL_INBOX)

@@ -3,8 +3,18 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from hawk.testing.state_watch import StateWatch, watched_states
+
+# How long an example takes says nothing on a shared machine; the blob replays a failure.
+settings.register_profile("hawk", deadline=None, print_blob=True)
+settings.load_profile("hawk")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--seed N` replays one seed of every test that draws from seeds."""
+    parser.addoption("--seed", type=int, default=None, help="run the seeded tests with this seed alone")
 
 
 @pytest.fixture(params=["trio", "asyncio"])

@@ -14,10 +14,11 @@ from hawk.packets import DisconnectRequest, Outgoing, Publish
 from hawk.ports import Link
 from hawk.values import Cause, CauseKind
 
+FAILURE = 0x80
 GOODBYE_S = 1.0
 """How long a DISCONNECT may take to be written."""
 LAST_WORDS_S = 0.25
-"""How long the broker may then take to close. Closing first, with its bytes unread, would reset the connection under our own."""
+"""How long the broker may then take to close. Closing first, with bytes unread, would reset the link under our own."""
 
 
 class LinkTasks:
@@ -109,7 +110,13 @@ class LinkTasks:
             packets: list[Outgoing] = []
             for transmit in batch:
                 packets += transmit.packets
-            saying_goodbye = type(packets[-1]) is DisconnectRequest
+                last = packets[-1]
+                if type(last) is DisconnectRequest:
+                    # The last packet of a link (MQTT 5 section 3.14).
+                    saying_goodbye = True
+                    if last.reason_code >= FAILURE:
+                        self._end(Cause(CauseKind.PROTOCOL_ERROR, "the broker went beyond its limits", last.reason_code))
+                    break
             self._write_since = anyio.current_time()
             await self._link.send(packets)
             self._write_since, self._wrote_at = None, anyio.current_time()

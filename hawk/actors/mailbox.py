@@ -78,6 +78,8 @@ class MemoryLane:
             if self.on_overflow is not None:
                 self.on_overflow()
             raise anyio.BrokenResourceError from None
+        except anyio.ClosedResourceError:
+            raise anyio.BrokenResourceError from None
 
     def close(self) -> None:
         """Let go of the sending end, once the link has ended."""

@@ -13,7 +13,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
 from hawk.config import Config
-from hawk.core.subscriptions import Decisions, Subscriptions
+from hawk.core.holders import Decisions
+from hawk.core.subscriptions import Subscriptions
 from hawk.messages import (
     Channel,
     Handled,
@@ -123,20 +124,16 @@ class SubscriptionKeeper:
         except anyio.BrokenResourceError:
             # The link is gone and its LinkDown is coming. What it had brought before it went is still delivered.
             return
-        except anyio.WouldBlock:
-            # The lane holds everything that a broker within its limits can make us answer.
-            log_event(logger, logging.WARNING, "lane_full", link=lane.number)
-            self._core.link_down(lane)
 
     def _log(self, decisions: Decisions) -> None:
         for topic_filter, code in decisions.refused:
-            log_event(logger, logging.WARNING, "subscription_refused", filter=topic_filter, reason_code=f"0x{code:02x}")
+            log_event(logger, logging.WARNING, "subscription refused", filter=topic_filter, reason_code=f"0x{code:02x}")
         for topic_filter in decisions.overflowing:
-            log_event(logger, logging.WARNING, "subscription_overflows", filter=topic_filter, qos=0)
+            log_event(logger, logging.WARNING, "subscription overflows", filter=topic_filter, qos=0)
         if decisions.receive_maximum_exceeded and decisions.lane is not None:
-            log_event(logger, logging.WARNING, "receive_maximum_exceeded", link=decisions.lane.number)
+            log_event(logger, logging.WARNING, "receive maximum exceeded", link=decisions.lane.number)
         if decisions.abandoning:
-            log_event(logger, logging.ERROR, "deliveries_abandoned", deliveries=decisions.abandoned)
+            log_event(logger, logging.ERROR, "deliveries abandoned", deliveries=decisions.abandoned)
 
     def _report(self) -> None:
         counters = self._core.counters._replace(revision=self._reported.revision)
@@ -150,8 +147,8 @@ class SubscriptionKeeper:
 def _tell(answer: Channel[T], value: T) -> None:
     try:
         answer.send_nowait(value)
-    except anyio.BrokenResourceError:
-        # Whoever asked was cancelled meanwhile; the subscription's end is told separately.
+    except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+        # Whoever asked has lost patience and let go of the channel; the subscription's end is told separately.
         return
     finally:
         answer.close()

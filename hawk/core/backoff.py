@@ -116,7 +116,6 @@ class Backoff:
             window_s = max(TAKEOVER_WINDOW_S, 2.5 * self._config.max_retry_delay)
             self._takeovers = [at for at in self._takeovers if now - at <= window_s] + [now]
             if len(self._takeovers) > TAKEOVERS_ALLOWED:
-                self._takeovers.clear()
                 return GaveUp(cause._replace(text=f"{cause.text}: another client uses the same client identifier"))
         return self._wait_or_give_up(cause, verdict, now)
 

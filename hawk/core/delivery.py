@@ -14,7 +14,7 @@ from enum import Enum
 from hawk.core.refusals import PublishVerdict, judge_puback
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import ReplyReference
-from hawk.packets import Acknowledgement, AckKind, Connack, Publish
+from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import Fate, FateKind, Message
 
 HIGHEST_IDENTIFIER = 65_023
@@ -43,7 +43,7 @@ class Next(Enum):
     IGNORE = "ignore"
 
 
-_IGNORED = {verdict: Next.IGNORE for verdict in PublishVerdict}
+_IGNORED = dict.fromkeys(PublishVerdict, Next.IGNORE)
 _RETRY_OR_REFUSE = {PublishVerdict.RETRY: Next.TRY_AGAIN, PublishVerdict.REFUSED: Next.REFUSE}
 
 TRACK: dict[tuple[Awaits, AckKind], dict[PublishVerdict, Next]] = {
@@ -57,7 +57,7 @@ TRACK: dict[tuple[Awaits, AckKind], dict[PublishVerdict, Next]] = {
     # The PUBREL is under way already, and a link repeats nothing.
     (Awaits.PUBCOMP, AckKind.PUBREC): _IGNORED,
     # Whatever PUBCOMP says, 0x92 included, the broker holds the identifier no more.
-    (Awaits.PUBCOMP, AckKind.PUBCOMP): {verdict: Next.COMPLETE for verdict in PublishVerdict},
+    (Awaits.PUBCOMP, AckKind.PUBCOMP): dict.fromkeys(PublishVerdict, Next.COMPLETE),
 }
 
 
@@ -87,6 +87,7 @@ class Window:
         self._released: dict[int, Entry] = {}
         self._returned: deque[Entry] = deque()
         self._returned_identifiers: set[int] = set()
+        self._withheld_identifiers: set[int] = set()
         self._bytes = 0
         self._size = 0
         self._last_identifier = 0
@@ -120,7 +121,8 @@ class Window:
         a PUBLISH that it never answered goes out anew, but a QoS 2 message that it had received (PUBREC) and that was
         not released yet may or may not have been delivered.
         """
-        self._size = max(1, min(connack.receive_maximum, HIGHEST_IDENTIFIER, self._max_inflight))
+        if not connack.session_present:
+            self._withheld_identifiers.clear()
         ended: list[tuple[Entry, Fate]] = []
         kept: deque[Entry] = deque()
         for entry in self._returned:
@@ -131,11 +133,16 @@ class Window:
                     ended.append((entry, _FORGOTTEN))
                     continue
             elif obstacle := obstacle_to(entry.message, connack):
+                if entry.identifier and entry.awaits is Awaits.PUBREC:
+                    # The broker may hold it, and would take another QoS 2 message of that identifier for a repeat of it.
+                    self._withheld_identifiers.add(entry.identifier)
                 ended.append((entry, Fate(FateKind.DEAD_LETTERED, obstacle)))
                 continue
             kept.append(entry)
         self._returned = kept
         self._returned_identifiers = {entry.identifier for entry in kept}
+        usable = HIGHEST_IDENTIFIER - len(self._withheld_identifiers)
+        self._size = min(max(1, connack.receive_maximum), self._max_inflight, usable)
         return ended
 
     def close(self) -> None:
@@ -181,6 +188,7 @@ class Window:
                 identifier not in self._published
                 and identifier not in self._released
                 and identifier not in self._returned_identifiers
+                and identifier not in self._withheld_identifiers
             ):
                 break
         self._last_identifier = entry.identifier = identifier
@@ -189,13 +197,16 @@ class Window:
         return Publish(entry.message, identifier)
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> tuple[Next, Entry | None]:
-        """What follows from this acknowledgement, and for which entry. IGNORE changes nothing."""
+        """What follows from this acknowledgement, and for which entry; None for one that hawk does not know.
+
+        IGNORE changes nothing. So does whatever comes for an entry that this link has not sent again yet.
+        """
         kind, identifier, reason_code = acknowledgement
         entry = self._published.get(identifier)
         if entry is None:
             entry = self._released.get(identifier)
             if entry is None:
-                return Next.IGNORE, None
+                return Next.IGNORE, self._find_returned(identifier)
         following = TRACK[entry.awaits, kind][judge_puback(reason_code)]
         if following is Next.IGNORE:
             return following, entry
@@ -210,6 +221,11 @@ class Window:
         self._bytes -= len(entry.message.payload)
         entry.identifier = 0
         return following, entry
+
+    def _find_returned(self, identifier: int) -> Entry | None:
+        if identifier not in self._returned_identifiers:
+            return None
+        return next((entry for entry in self._returned if entry.identifier == identifier), None)
 
     def clear(self) -> None:
         """Forget everything, when the outbox ends."""

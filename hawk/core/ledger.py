@@ -11,27 +11,35 @@ _NEVER_ACCEPTED = frozenset({FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPP
 class Books:
     """Counts since the first start of this hawk; `opening` continues an earlier run of the same one.
 
-    What that run left in the store comes in again as recovered, and is not to be counted twice.
+    What that run left unfinished counts as abandoned, until the store gives it back: then it is not counted twice.
     """
 
-    __slots__ = ("_ended", "accepted", "recovered", "revision", "taken", "taken_bytes", "waited")
+    __slots__ = ("_ended", "_left", "accepted", "recovered", "revision", "taken", "taken_bytes", "waited")
 
     def __init__(self, opening: Ledger = Ledger()) -> None:
         self.revision = opening.revision
         self.taken = 0
         self.taken_bytes = 0
-        self.recovered = opening.recovered - opening.queued
+        self.recovered = opening.recovered
         self.accepted = opening.accepted
         self.waited = opening.waited
-        self._ended: dict[FateKind, int] = {kind: getattr(opening, kind.value) for kind in FateKind if kind not in _NEVER_ACCEPTED}
+        self._ended: dict[FateKind, int] = {
+            kind: getattr(opening, kind.value) for kind in FateKind if kind not in _NEVER_ACCEPTED
+        }
+        self._left = opening.queued + opening.in_flight
+        self._ended[FateKind.ABANDONED] += self._left
 
-    def end(self, kind: FateKind, messages: int = 1) -> None:
-        """That many accepted messages have met this fate."""
-        self._ended[kind] += messages
+    def recover(self) -> None:
+        """The store gives one message back."""
+        if self._left:
+            self._left -= 1
+            self._ended[FateKind.ABANDONED] -= 1
+        else:
+            self.recovered += 1
 
-    def ended(self, kind: FateKind) -> int:
-        """How many have met this fate."""
-        return self._ended[kind]
+    def end(self, kind: FateKind) -> None:
+        """An accepted message has met this fate."""
+        self._ended[kind] += 1
 
     def statement(self, *, queued: int, in_flight: int) -> Ledger:
         """All columns of this moment."""

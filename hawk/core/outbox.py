@@ -8,20 +8,21 @@
 done for the keeper to collect: `take_commit`, `take_packets`, `take_answers`, `room`, `ledger`.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
-from heapq import heappop, heappush
 from typing import NamedTuple
 
 from hawk.config import Config
 from hawk.core.admission import Admission, Answer, Parked
 from hawk.core.backoff import ceiling_s
 from hawk.core.commits import Commits
+from hawk.core.deferrals import Deferrals
 from hawk.core.delivery import Entry, Next, Window, obstacle_to, unknown_releases
 from hawk.core.ledger import Books
 from hawk.core.refusals import reason_name
 from hawk.messages import Commit, Offer, Record, ReplyReference, Room, StopReport
-from hawk.packets import Acknowledgement, AckKind, Connack, Outgoing, Publish
+from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.values import Fate, FateKind, Ledger, Message
 
 MOST_UNSENT_BYTES = 1024 * 1024
@@ -30,6 +31,7 @@ MOST_UNSENT_MESSAGES = 1000
 
 _ACKNOWLEDGED = Fate(FateKind.ACKNOWLEDGED)
 _SENT = Fate(FateKind.SENT)
+_ABANDONED = Fate(FateKind.ABANDONED, "hawk stopped before it could be delivered")
 
 
 class Told(NamedTuple):
@@ -50,7 +52,7 @@ class Outbox:
         self._commits = Commits(durable=durable)
         self._window = Window(config.max_inflight)
         self._waiting: deque[Entry] = deque()
-        self._deferred: list[tuple[float, int, Entry]] = []
+        self._deferrals = Deferrals(most_messages=config.message_queue_size, most_bytes=config.message_queue_bytes)
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
         self._connack: Connack | None = None
@@ -62,32 +64,42 @@ class Outbox:
         self._answers: list[Told] = []
         self._packets: list[Outgoing] = []
         self._at_stop: Ledger | None = None
+        self._over = False
 
     # ------------------------------------------------------------------------------------- coming in
 
     def recover(self, records: Sequence[Record]) -> None:
-        """Take back what an earlier process left in the store, oldest first."""
+        """Take back what an earlier run left in the store, oldest first. Before anything else."""
         for record in records:
             self._last_number = record.number
             self._commits.recover(record.number)
             self._waiting.append(Entry(record.number, record.message, _nobody))
             self._admission.add(record.message)
-            self._books.recovered += 1
+            self._books.recover()
 
     def offer(self, offer: Offer) -> None:
         """Admit what was offered, or let it wait in line, or refuse it."""
         books, admission = self._books, self._admission
         if offer.asks:
             parked = Parked(offer)
+            self._seat_line()
             if self._at_stop is not None:
                 self._refuse(parked, Fate(FateKind.STOPPED, "hawk is stopping"))
+            elif admission.line and offer.refuse_if_full:
+                self._refuse(parked, Fate(FateKind.FULL, "others wait for room in the outbox"))
             elif admission.line or not self._seat(parked):
                 admission.line.append(parked)
             return
         for message in offer.messages:
             books.taken += 1
             books.taken_bytes += message.size_bytes
-            self._admit(message, offer.reply)
+            if self._over:
+                # Offered within the room before its sender could know of the end: accepted, so it is told and counted.
+                books.accepted += 1
+                books.end(FateKind.ABANDONED)
+                self._answers.append(Told(offer.reply, message, _ABANDONED))
+            elif self._admit(message, offer.reply) and self._commits.durable:
+                self._answers.append(Told(offer.reply, message, None))
 
     def withdraw(self, reply: ReplyReference) -> None:
         """A sender that waited in line was cancelled."""
@@ -129,6 +141,11 @@ class Outbox:
                     return False
             parked.admitted += 1
         return True
+
+    def _seat_line(self) -> None:
+        line = self._admission.line
+        while line and self._seat(line[0]):
+            line.popleft()
 
     def _refuse(self, parked: Parked, fate: Fate) -> None:
         for message in parked.offer.messages[parked.admitted :]:
@@ -187,22 +204,26 @@ class Outbox:
 
     def settle(self, acknowledgements: Sequence[Acknowledgement], sent: int, now: float) -> None:
         """Acknowledgements came in, and the socket took so many QoS 0 messages, the oldest unsent first."""
+        if self._connack is None:
+            return
         window = self._window
         unknown: list[Acknowledgement] = []
         for acknowledgement in acknowledgements:
             following, entry = window.acknowledge(acknowledgement)
             if entry is None:
                 unknown.append(acknowledgement)
-            elif following is Next.COMPLETE:
+                continue
+            if following is Next.IGNORE:
+                continue
+            self._progress_at = now
+            if following is Next.COMPLETE:
                 self._end(entry, _ACKNOWLEDGED)
             elif following is Next.RELEASE:
                 self._packets.append(Acknowledgement(AckKind.PUBREL, entry.identifier))
-            elif following is not Next.IGNORE:
+            else:
                 self._refused(entry, acknowledgement, following, now)
         if unknown:
             self._packets += unknown_releases(unknown)
-        if acknowledgements:
-            self._progress_at = now
         for _ in range(min(sent, len(self._unsent))):
             entry = self._unsent.popleft()
             self._unsent_bytes -= entry.message.size_bytes
@@ -215,55 +236,61 @@ class Outbox:
             reason = reason_name(acknowledgement.kind.name, code)
             self._end(entry, Fate(FateKind.DEAD_LETTERED, f"the broker refused the message: {reason}", code))
             return
-        again_at = now + ceiling_s(entry.refusals, self._config.reconnection)
-        heappush(self._deferred, (again_at, entry.number, entry))
+        self._deferrals.add(entry, now + ceiling_s(entry.refusals, self._config.reconnection))
 
     def take_packets(self, now: float) -> tuple[Outgoing, ...]:
         """What goes on the lane now: what is unfinished, then the backlog as far as credit and commits allow."""
         packets, self._packets = self._packets, []
         if self._connack is not None:
-            while self._deferred and self._deferred[0][0] <= now:
-                entry = heappop(self._deferred)[2]
-                self._waiting.appendleft(entry)
-                self._admission.add(entry.message)
+            if not self._window.in_flight:
+                self._progress_at = now
+            self._deferrals.wake(now)
             packets += self._window.resume(ready=self._ready)
             if self._ready and not self._window.returned:
-                self._take_backlog(packets, self._connack, now)
+                self._take_backlog(packets, self._connack)
         self._count_those_who_wait()
         return tuple(packets)
 
-    def _take_backlog(self, packets: list[Outgoing], connack: Connack, now: float) -> None:
-        waiting, window, admission = self._waiting, self._window, self._admission
-        if not window.in_flight:
-            self._progress_at = now
-        while waiting:
-            entry = waiting[0]
-            message = entry.message
-            if not self._commits.holds(entry):
-                break
-            if obstacle := obstacle_to(message, connack):
-                self._end(entry, Fate(FateKind.DEAD_LETTERED, obstacle))
-            elif message.qos:
-                if not window.has_credit_for(message):
-                    break
-                packets.append(window.send(entry))
-            else:
-                if len(self._unsent) >= MOST_UNSENT_MESSAGES or self._unsent_bytes >= MOST_UNSENT_BYTES:
-                    break
-                self._unsent.append(entry)
-                self._unsent_bytes += message.size_bytes
-                packets.append(Publish(message))
-            waiting.popleft()
-            admission.remove(message)
+    def _take_backlog(self, packets: list[Outgoing], connack: Connack) -> None:
+        waiting, deferrals, admission = self._waiting, self._deferrals, self._admission
+        while deferrals.due and self._put_under_way(deferrals.due[0], packets, connack):
+            deferrals.take()
+        if deferrals.due or deferrals.full:
+            return
+        while waiting and self._put_under_way(waiting[0], packets, connack):
+            admission.remove(waiting.popleft().message)
+
+    def _put_under_way(self, entry: Entry, packets: list[Outgoing], connack: Connack) -> bool:
+        """Send this entry, or end it if this broker can never take it. False when it, and all behind it, must wait."""
+        message = entry.message
+        if not self._commits.holds(entry):
+            return False
+        if obstacle := obstacle_to(message, connack):
+            self._end(entry, Fate(FateKind.DEAD_LETTERED, obstacle))
+        elif message.qos:
+            if not self._window.has_credit_for(message):
+                return False
+            packets.append(self._window.send(entry))
+        else:
+            if len(self._unsent) >= MOST_UNSENT_MESSAGES or self._unsent_bytes >= MOST_UNSENT_BYTES:
+                return False
+            self._unsent.append(entry)
+            self._unsent_bytes += message.size_bytes
+            packets.append(Publish(message))
+        return True
 
     def _count_those_who_wait(self) -> None:
-        newest = self._looked_at
+        waited, newest = 0, self._looked_at
         for entry in reversed(self._waiting):
             if entry.number <= self._looked_at:
                 break
-            if self._commits.holds(entry):
-                self._books.waited += 1
-                newest = max(newest, entry.number)
+            if not self._commits.holds(entry):
+                # It waits for the disk, and so do those behind it; they are looked at when it is committed.
+                waited, newest = 0, self._looked_at
+                continue
+            waited += 1
+            newest = max(newest, entry.number)
+        self._books.waited += waited
         self._looked_at = newest
 
     # ---------------------------------------------------------------------------------------- answers
@@ -275,9 +302,7 @@ class Outbox:
 
     def take_answers(self) -> list[Told]:
         """What senders are to be told, in order. Lets in whom there is room for now."""
-        line = self._admission.line
-        while line and self._seat(line[0]):
-            line.popleft()
+        self._seat_line()
         answers, self._answers = self._answers, []
         return answers
 
@@ -287,11 +312,14 @@ class Outbox:
 
     def ledger(self) -> Ledger:
         """The books of this moment."""
+        if self._connack is None:
+            # So that a sender who is told of its acceptance reads that its message was queued.
+            self._count_those_who_wait()
         return self._books.statement(queued=self._queued, in_flight=self._window.in_flight + len(self._unsent))
 
     @property
     def _queued(self) -> int:
-        return len(self._waiting) + len(self._deferred) + self._window.returned
+        return len(self._waiting) + len(self._deferrals) + self._window.returned
 
     # -------------------------------------------------------------------------------- time, and the end
 
@@ -303,11 +331,12 @@ class Outbox:
         return True
 
     def deadline(self) -> float:
-        """When something falls due by itself; inf for never."""
+        """When something falls due by itself: -inf for at once, inf for never."""
+        if self._answers:
+            return -math.inf
         deadline = self._commits.deadline()
         if self._connack is not None:
-            if self._deferred:
-                deadline = min(deadline, self._deferred[0][0])
+            deadline = min(deadline, self._deferrals.deadline())
             if self._window.in_flight and not self._stall_told:
                 deadline = min(deadline, self._progress_at + self._config.ack_timeout_s)
         return deadline
@@ -323,23 +352,28 @@ class Outbox:
     @property
     def drained(self) -> bool:
         """Whether a stop has nothing left to wait for: all is delivered, or on disk with the link down."""
+        if not self._commits.idle:
+            return False
         if self._connack is None and self._commits.durable:
-            return not self._commits.accepting
-        return self._commits.idle and not (self._queued or self._window.in_flight or self._unsent)
+            return True
+        return not (self._queued or self._window.in_flight or self._unsent)
 
     def end_stop(self) -> StopReport:
         """The stop is over: what is left stays on disk, or is abandoned. Call `take_answers` after it."""
         opening = self._at_stop or self.ledger()
-        left = [*self._window.entries(), *self._waiting, *(entry for _, _, entry in self._deferred), *self._unsent]
+        left = [*self._window.entries(), *self._deferrals.drain(), *self._waiting, *self._unsent]
+        # Nothing goes out any more: what has been told its end must not be sent after it.
+        self._over, self._connack, self._ready = True, None, False
+        self._packets.clear()
         self._window.clear()
-        self._deferred.clear()
         self._unsent.clear()
+        self._unsent_bytes = 0
         self._waiting = deque(entry for entry in left if self._commits.keeps(entry))
         for entry in self._waiting:
             self._answers.append(Told(entry.reply, entry.message, Fate(FateKind.STOPPED, "kept in the outbox file")))
         for entry in left:
             if not self._commits.keeps(entry):
-                self._end(entry, Fate(FateKind.ABANDONED, "hawk stopped before it could be delivered"))
+                self._end(entry, _ABANDONED)
         closing = self.ledger()
         return StopReport(
             acknowledged=closing.acknowledged - opening.acknowledged,

@@ -53,7 +53,10 @@ class _Sign(Enum):
 
 
 class Transit:
-    """One direction of one link. `on_cut` is called when `bytes_to_cut` have left, `on_reset` when a reset arrives."""
+    """One direction of one link, first in first out: an item that is due early waits for those before it.
+
+    `on_cut` is called when `bytes_to_cut` have left, `on_reset` when a reset arrives.
+    """
 
     def __init__(self, network: Weather, way: Way, *, on_cut: Callable[[], None], on_reset: Callable[[], None]) -> None:
         self.pipe = Pipe()
@@ -65,7 +68,7 @@ class Transit:
         self._queue: deque[tuple[float, bytes | _Sign]] = deque()
         self._delivering = False
         self._lost_something = False
-        self._latest_due_at = self._line_free_at = self._gathers_until = -inf
+        self._gathered_due_at = self._line_free_at = self._gathers_until = -inf
 
     def depart(self, data: bytes) -> None:
         """Bytes leave: straight into the pipe when nothing is in the way."""
@@ -152,9 +155,8 @@ class Transit:
             self._network.bites["coalesce"] += 1
         else:
             self._gathers_until = now + gather_s
-            self._latest_due_at = max(self._latest_due_at, self._gathers_until + self._delay_s())
-        self._latest_due_at = max(self._latest_due_at, self._line_free_at)
-        return self._latest_due_at
+            self._gathered_due_at = self._gathers_until + self._delay_s()
+        return max(self._gathered_due_at, self._line_free_at)
 
     def _delay_s(self) -> float:
         network = self._network

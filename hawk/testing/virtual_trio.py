@@ -1,6 +1,6 @@
 """Virtual time on trio: its mock clock, a seeded scheduler, and an end to waiting for ever. Part of `virtual_time`.
 
-Some names here are private to trio. They are looked up by `_private`, so an upgrade that takes one away is told at once.
+Some names here are private to trio. `_private` looks them up, so an upgrade that takes one away is told at once.
 """
 
 from collections.abc import Awaitable, Callable, Iterator

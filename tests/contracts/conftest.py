@@ -12,6 +12,7 @@ from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 CHUNKS_IN_MEMORY = 4
+PATIENCE_S = 2.0
 
 
 class MemoryByteStream(ByteStream):
@@ -59,26 +60,29 @@ class Peer:
         await self.stream.send(b"".join(each if isinstance(each, bytes) else each.write() for each in packets))
 
     async def hear(self) -> mqtt5.Packet:
-        """The next packet. Raises what the stream raises."""
-        while True:
-            try:
-                packet, size = mqtt5.read(memoryview(self._received))
-            except IndexError:
-                self._received += await self.stream.receive()
-            else:
-                self._received = self._received[size:]
-                return packet
+        """The next packet. Raises what the stream raises, and TimeoutError after a while."""
+        with anyio.fail_after(PATIENCE_S):
+            while True:
+                try:
+                    packet, size = mqtt5.read(memoryview(self._received))
+                except IndexError:
+                    self._received += await self.stream.receive()
+                else:
+                    self._received = self._received[size:]
+                    return packet
 
     async def close(self) -> None:
         await self.stream.aclose()
 
     async def is_closed_by_client(self) -> bool:
-        """Whether nothing more comes. Waits for it."""
-        try:
-            while True:
-                await self.stream.receive()
-        except (anyio.EndOfStream, anyio.BrokenResourceError):
-            return True
+        """Whether nothing more comes, or will within a while."""
+        with anyio.move_on_after(PATIENCE_S):
+            try:
+                while True:
+                    await self.stream.receive()
+            except (anyio.EndOfStream, anyio.BrokenResourceError):
+                return True
+        return False
 
 
 class Ends:

@@ -187,7 +187,7 @@ def test_the_public_edges() -> None:
     """What an application can see (promise C5)."""
     down, dialing, up = ConnectionState.DISCONNECTED, ConnectionState.CONNECTING, ConnectionState.CONNECTED
     again, failed = ConnectionState.RECONNECTING, ConnectionState.FAILED
-    assert PUBLIC_EDGES == {
+    assert {
         (down, dialing),
         (dialing, up),
         (dialing, again),
@@ -198,4 +198,4 @@ def test_the_public_edges() -> None:
         (again, down),
         (again, failed),
         (failed, dialing),
-    }
+    } == PUBLIC_EDGES

@@ -83,6 +83,8 @@ class ConnectorAndBackoff(RuleBasedStateMachine):
                     assert self.lane is not None
                     self.to_backoff.append(LinkDown(self.lane, CAUSE, self.verdict, proven=True))
                     self.lane = None
+                case _:
+                    pass  # about links and applications, of which there is nothing here
 
     @rule()
     def open(self) -> None:

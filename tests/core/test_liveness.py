@@ -232,11 +232,13 @@ def test_what_is_about_another_lane_is_dropped() -> None:
 def test_a_new_link_begins_with_a_clean_sheet() -> None:
     liveness, lane = watching()
     liveness.hear(Traffic(lane, 1.0, 1.0, 1.0), 1.0)
-    liveness.tick(45.0)
+    assert liveness.tick(1000.0) == Ping(lane)
     fresh = FakeLane()
-    liveness.hear(LinkUp(fresh, 60.0), 50.0)
-    assert liveness.deadline == 95.0
-    assert liveness.tick(95.0) == Ping(fresh)
+    liveness.hear(LinkUp(fresh, 60.0), 1005.0)
+    assert liveness.deadline == 1050.0
+    assert liveness.tick(1050.0) == Ping(fresh)
+    # A suspend was forgiven on the old link; this one has its own.
+    assert liveness.tick(5000.0) == Ping(fresh)
 
 
 @pytest.mark.parametrize("pinged_before", [False, True])
@@ -262,6 +264,7 @@ def test_a_process_that_always_wakes_late_still_hangs_up() -> None:
 def test_a_link_that_answers_after_a_suspend_has_its_second_chance_again() -> None:
     liveness, lane = watching()
     for now in (5000.0, 10_000.0, 15_000.0):
+        assert liveness.tick(liveness.deadline) == Ping(lane)
         assert liveness.tick(now) == Ping(lane)
         liveness.hear(Traffic(lane, now + 1.0, now, None), now + 1.0)
     assert isinstance(liveness.hear(Stalled(lane), 15_002.0), Hangup)

@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawk.core.refusals import CONNACK, DISCONNECT, Level, PublishVerdict, judge_connack, judge_disconnect
-from hawk.core.refusals import judge_puback, reason_name
+from hawk.core.refusals import (
+    CONNACK,
+    DISCONNECT,
+    Level,
+    PublishVerdict,
+    judge_connack,
+    judge_disconnect,
+    judge_puback,
+    reason_name,
+)
 from hawk.values import Verdict
 
 # Copied from the tables of the MQTT 5.0 specification, so that a forgotten row is seen.

@@ -8,20 +8,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hawk.core.subscriptions import (
-    FIRST_IDENTIFIER,
-    LAST_IDENTIFIER,
-    MOST_FILTERS,
-    MOST_UNHANDLED_AT_QOS_0,
-    RETURN_GRACE_S,
-    Decisions,
-    Subscriptions,
-)
+from hawk.core.deliveries import MOST_UNHANDLED_AT_QOS_0, RETURN_GRACE_S
+from hawk.core.filters import FIRST_IDENTIFIER, LAST_IDENTIFIER, MOST_FILTERS
+from hawk.core.holders import Decisions
+from hawk.core.subscriptions import Subscriptions
 from hawk.core.topics import matches
 from hawk.messages import Delivered, Subscribe, Transmit
 from hawk.packets import (
-    Acknowledgement,
     AckKind,
+    Acknowledgement,
     Connack,
     Delivery,
     DisconnectRequest,
@@ -35,6 +30,7 @@ from hawk.values import Message
 
 RECEIVE_MAXIMUM = 6
 SUBACK_TIMEOUT_S = 5.0
+NEW_SESSION, RESUMED = Connack(), Connack(session_present=True)
 
 
 class FakeLane:
@@ -66,9 +62,9 @@ class App:
         self.answers: dict[int, FakeChannel] = {}
         self.next_subscription = 1
 
-    def up(self, *, now: float = 0.0, **connack: object) -> Decisions:
+    def up(self, connack: Connack = NEW_SESSION, *, now: float = 0.0) -> Decisions:
         self.lane = FakeLane()
-        self.core.open_lane(self.lane, Connack(**connack), now)  # type: ignore[arg-type]
+        self.core.open_lane(self.lane, connack, now)
         return self.core.take()
 
     def subscribe(self, text: str, qos: int = 1) -> int:
@@ -175,19 +171,19 @@ def test_a_resumed_session_is_asked_only_for_what_it_has_not_confirmed() -> None
     app.core.take()
     app.core.link_down(app.lane)
     app.subscribe("new")
-    decisions = app.up(session_present=True)
+    decisions = app.up(RESUMED)
     (request,) = decisions.packets
     assert isinstance(request, SubscribeRequest)
     assert [one.filter for one in request.filters] == ["unanswered", "new"]
     app.granted(decisions)
-    assert app.up(session_present=True).packets == []
+    assert app.up(RESUMED).packets == []
 
 
 @pytest.mark.parametrize("session_present", [True, False])
 def test_the_first_link_of_a_process_subscribes_everything(session_present: bool) -> None:
     app = App()
     app.subscribe("a")
-    assert len(app.up(session_present=session_present).packets) == 1
+    assert len(app.up(Connack(session_present=session_present)).packets) == 1
 
 
 def test_a_new_session_is_asked_for_everything() -> None:
@@ -208,7 +204,7 @@ def test_a_refusal_is_told_and_asked_for_again_only_on_the_next_link_or_by_a_new
     assert app.core.take().packets == []
     app.subscribe("a")
     assert len(app.core.take().packets) == 1
-    assert len(app.up(session_present=True).packets) == 1
+    assert len(app.up(RESUMED).packets) == 1
 
 
 def test_a_suback_with_too_few_codes_refuses_the_rest() -> None:
@@ -225,7 +221,7 @@ def test_what_the_connack_rules_out_is_refused_without_asking() -> None:
     app.subscribe("a/#")
     app.subscribe("long" * 50)
     app.subscribe("b")
-    decisions = app.up(shared_available=False, wildcard_available=False, maximum_packet_size=100)
+    decisions = app.up(Connack(shared_available=False, wildcard_available=False, maximum_packet_size=100))
     assert decisions.packets == [SubscribeRequest(FIRST_IDENTIFIER, (SubscribeFilter("b", 1),))]
     assert [code for _, code in decisions.refused] == [0x9E, 0xA2, 0x95]
 
@@ -237,7 +233,9 @@ def test_many_filters_go_out_in_few_packets_within_the_brokers_limits() -> None:
     sizes = [len(one.filters) for one in app.up().packets if isinstance(one, SubscribeRequest)]
     assert sizes == [MOST_FILTERS, MOST_FILTERS, 50]
     # 8 bytes of header and 14 for each filter.
-    sizes = [len(one.filters) for one in app.up(maximum_packet_size=64).packets if isinstance(one, SubscribeRequest)]
+    sizes = [
+        len(one.filters) for one in app.up(Connack(maximum_packet_size=64)).packets if isinstance(one, SubscribeRequest)
+    ]
     assert sizes == [4] * 62 + [2]
 
 
@@ -261,12 +259,12 @@ def test_leaving_without_a_link_unsubscribes_when_the_session_lives_on() -> None
     app.core.link_down(app.lane)
     app.core.unsubscribe(one, 0.0)
     unsubscribe = UnsubscribeRequest(FIRST_IDENTIFIER + 1, ("a",))
-    assert app.up(session_present=True).packets == [unsubscribe]
+    assert app.up(RESUMED).packets == [unsubscribe]
     # Unanswered: once more on the next link, and not at all in a new session.
-    again = app.up(session_present=True)
+    again = app.up(RESUMED)
     assert again.packets == [unsubscribe._replace(identifier=FIRST_IDENTIFIER + 2)]
     app.granted(again, 0)
-    assert app.up(session_present=True).packets == []
+    assert app.up(RESUMED).packets == []
     two = app.subscribe("b")
     app.granted(app.core.take())
     app.core.link_down(app.lane)
@@ -317,7 +315,7 @@ def test_qos_2_is_delivered_once_and_acknowledged_when_handled() -> None:
     app.core.handled(1, (delivered.delivery,))
     assert app.core.take().packets == [pubrec(1)]
     # A repeat of what was handled and not released, also after the link: PUBREC, and no delivery.
-    app.up(session_present=True)
+    app.up(RESUMED)
     decisions = app.arrive(publish(qos=2, duplicate=True))
     assert (decisions.packets, decisions.deliveries) == ([pubrec(1)], [])
     assert app.arrive(PUBREL).packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
@@ -336,7 +334,7 @@ def test_a_new_session_forgets_identifiers_of_qos_2() -> None:
 def test_what_is_being_handled_when_the_session_repeats_it_is_not_delivered_again(qos: int) -> None:
     app = receiving("a")
     (delivered,) = app.given(app.arrive(publish(qos=qos)), 1)
-    app.up(session_present=True)
+    app.up(RESUMED)
     assert app.arrive(publish(qos=qos, duplicate=True)).deliveries == []
     app.core.handled(1, (delivered.delivery,))
     assert app.core.take().packets == [pubrec(1) if qos == 2 else puback(1)]
@@ -498,7 +496,7 @@ def test_a_broker_beyond_our_receive_maximum_is_told_to_go(qos: int) -> None:
     assert decisions.receive_maximum_exceeded
     assert len(decisions.deliveries) == 2
     assert app.arrive(publish(qos=0)).deliveries == []
-    app.up(session_present=True)
+    app.up(RESUMED)
     assert app.arrive(publish(qos=qos, identifier=3)).lane is app.lane
 
 
@@ -539,7 +537,7 @@ def test_a_stop_ends_every_iteration_and_acknowledges_only_what_is_handled() -> 
     # The one without a holder came first and stays unacknowledged, so order holds the others back.
     assert decisions.packets == []
     assert (decisions.ended, decisions.unanswered) == ([app.deliveries[late]], [app.answers[late]])
-    assert app.up(session_present=True).ready is app.lane
+    assert app.up(RESUMED).ready is app.lane
 
 
 def test_a_stop_says_ready_if_it_is_owed_and_still_acknowledges() -> None:

@@ -48,6 +48,12 @@ async def test_only_known_users_enter(dial: Any, username: str | None, password:
             await client.ping()
 
 
+async def test_enhanced_authentication_is_not_offered(dial: Any) -> None:
+    async with Broker() as broker:
+        client = await dial(broker, authentication_method="SCRAM-SHA-1")
+        assert int(client.connack.reason_code) == 0x8C
+
+
 async def test_everything_before_connect_and_a_second_connect_are_refused(dial: Any, raw_client: Any) -> None:
     async with Broker() as broker:
         early = raw_client(broker.connect())
@@ -137,6 +143,16 @@ async def test_more_in_flight_than_the_receive_maximum_is_refused(dial: Any, qos
         packets = [await client.receive() for _ in range(2)]
         assert [packet.packet_id for packet in packets] == [1, 2]
         assert await client.receive_disconnect() == 0x93
+
+
+async def test_a_completed_qos_2_flow_makes_room_for_the_next(dial: Any) -> None:
+    async with Broker(receive_maximum=1) as broker:
+        client = await dial(broker)
+        for identifier in (1, 2, 3):
+            await client.publish("a", b"x", 2, identifier)
+            assert await client.receive() == PubRecPacket(identifier)
+            await client.send(PubRelPacket(identifier))
+            assert await client.receive() == PubCompPacket(identifier)
 
 
 async def test_unanswered_publishes_count_against_the_receive_maximum(dial: Any) -> None:

@@ -58,6 +58,8 @@ async def test_unsubscribe_ends_delivery(dial: Any) -> None:
     async with Broker() as broker:
         client = await dial(broker)
         await client.subscribe("a", "b")
+        broker.publish("a", b"x")
+        await client.receive_publish()
         await client.send(mqtt5.UnsubscribePacket(2, ["a", "never"]))
         unsuback = await client.receive()
         assert [int(code) for code in unsuback.reason_codes] == [0, 0x11]
@@ -188,6 +190,19 @@ async def test_a_resumed_session_gets_everything_again_in_order(dial: Any) -> No
         publishes = [(p.payload, p.packet_id, p.duplicate) for p in again if isinstance(p, PublishPacket)]
         assert publishes[:2] == [(b"0", first[0].packet_id, True), (b"2", first[2].packet_id, True)]
         assert (publishes[2][0], publishes[2][2]) == (b"3", False)
+        await client.ping()
+
+
+async def test_qos_0_does_not_wait_for_the_next_connection(dial: Any) -> None:
+    async with Broker() as broker:
+        client = await dial(broker, session_expiry_interval=60, receive_max=1)
+        await client.subscribe("a")
+        for payload, qos in ((b"in flight", 1), (b"waiting", 1), (b"lost", 0)):
+            broker.publish("a", payload, qos=qos)
+        await client.receive_publish()
+        assert broker.sessions["client"].queued == 2
+        client = await dial(broker, session_expiry_interval=60)
+        assert [(await client.receive_publish()).payload for _ in range(2)] == [b"in flight", b"waiting"]
         await client.ping()
 
 

@@ -300,6 +300,19 @@ def test_a_blackhole_one_way_lets_the_other_pass_and_heals_for_who_lost_nothing(
     with_a_link(program, backend=backend)
 
 
+def test_what_left_during_a_blackhole_never_arrives_even_if_it_heals_meanwhile(backend: Backend) -> None:
+    async def program(network: Network, client: ByteStream, server: ByteStream) -> None:
+        network.latency_s = 1.0
+        network.blackhole()
+        await client.send(b"gone")
+        network.heal()
+        await client.send(b"after a hole")
+        assert await nothing_comes(server)
+        assert network.bites["blackhole"] == 2
+
+    with_a_link(program, backend=backend)
+
+
 def test_a_close_in_a_blackhole_is_not_seen_and_a_sender_blocks_in_the_end(backend: Backend) -> None:
     async def program(network: Network, client: ByteStream, server: ByteStream) -> None:
         network.blackhole()
@@ -313,9 +326,10 @@ def test_a_close_in_a_blackhole_is_not_seen_and_a_sender_blocks_in_the_end(backe
     with_a_link(program, backend=backend)
 
 
-def test_a_connect_that_hangs_goes_on_after_the_heal(backend: Backend) -> None:
+@pytest.mark.parametrize("fault", ["blackhole", "stall"])
+def test_a_connect_that_hangs_goes_on_after_the_heal(backend: Backend, fault: str) -> None:
     async def program(network: Network, client: ByteStream, server: ByteStream) -> None:
-        network.blackhole("up")
+        getattr(network, fault)()
 
         async def heal_later() -> None:
             await anyio.sleep(30)
@@ -325,6 +339,7 @@ def test_a_connect_that_hangs_goes_on_after_the_heal(backend: Backend) -> None:
             tasks.start_soon(heal_later)
             await network.connect()
         assert anyio.current_time() == 30
+        assert network.bites[fault] == 1
 
     with_a_link(program, backend=backend)
 

@@ -10,6 +10,7 @@ from hawk.testing.broker.session import Message, Will
 from hawk.testing.broker.topics import is_topic
 
 BAD_USER_NAME_OR_PASSWORD: Final = 0x86
+BAD_AUTHENTICATION_METHOD: Final = 0x8C
 TOPIC_NAME_INVALID: Final = 0x90
 RETAIN_NOT_SUPPORTED: Final = 0x9A
 QOS_NOT_SUPPORTED: Final = 0x9B
@@ -17,6 +18,8 @@ QOS_NOT_SUPPORTED: Final = 0x9B
 
 def refusal_of(packet: ConnectPacket, limits: Limits) -> int:
     """The reason code to refuse a CONNECT with, or 0."""
+    if packet.authentication_method is not None:
+        return BAD_AUTHENTICATION_METHOD
     if limits.users is not None:
         password = limits.users.get(packet.username or "")
         if password is None or packet.password != password.encode():

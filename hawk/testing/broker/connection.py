@@ -71,7 +71,8 @@ class Connection:
         """Write what is ready, then DISCONNECT with this reason code (None: without), and close. Idempotent."""
         if self._ended:
             return
-        self._ended, self._farewell = True, reason_code
+        # Before its CONNACK a client may not be sent a DISCONNECT.
+        self._ended, self._farewell = True, reason_code if self._conversation.is_open else None
         if self._flushing:
             # A cancelled write tears its packet: let it finish, but not for ever.
             self._scope.deadline = anyio.current_time() + _FAREWELL_S
@@ -114,7 +115,7 @@ class Connection:
                 if fault is not None:
                     raise Refusal(fault)
             except Refusal as refusal:
-                self.end(refusal.reason_code if conversation.is_open else None)
+                self.end(refusal.reason_code)
                 await self._wait_for_the_end()
             if conversation.is_over:
                 # What was answered before the end, such as a CONNACK that refuses, is still to be written.

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from mqtt5 import PublishPacket, TopicFilter
 
+from hawk.testing.broker.routing import Group, Router
 from hawk.testing.broker.session import Message, Outlet, Queued, Session, Subscription, Will
 from hawk.testing.broker.topics import FilterTree, is_topic, split_filter
 
 TOPIC_FILTER_INVALID = 0x8F
 NO_SUBSCRIPTION_EXISTED = 0x11
-_MOST_CACHED_TOPICS = 10_000
 
 
 class Attachment(NamedTuple):
@@ -28,13 +28,6 @@ class Attachment(NamedTuple):
     will: Will | None
 
 
-class Route(NamedTuple):
-    """Who gets the messages of one topic: each client's own subscriptions, and the groups that share one."""
-
-    clients: tuple[tuple[str, tuple[Subscription, ...]], ...]
-    groups: tuple["_Group", ...]
-
-
 class BrokerModel:
     """See the module."""
 
@@ -42,8 +35,7 @@ class BrokerModel:
         self._maximum_qos = maximum_qos
         self.sessions: dict[str, Session] = {}
         self._retained: dict[str, Message] = {}
-        self._filters: FilterTree[_Subscribers] = FilterTree(_Subscribers)
-        self._routes: dict[str, Route | None] = {}
+        self._router = Router()
 
     def attach(self, request: Attachment, outlet: Outlet, now: float) -> tuple[Session, bool]:
         """Give a connection its session, and say whether it was present (section 3.1.2.4).
@@ -86,9 +78,8 @@ class BrokerModel:
     def end(self, session: Session, now: float) -> None:
         """The session ends: its subscriptions go, and a will that still waited is said now."""
         for subscription in session.subscriptions.values():
-            self._forget(subscription)
+            self._router.remove(subscription)
         session.subscriptions.clear()
-        self._routes.clear()
         self.sessions.pop(session.client_identifier, None)
         if session.will is not None:
             session.will_at = now
@@ -121,12 +112,9 @@ class BrokerModel:
         now: float,
     ) -> bool:
         """Pass a message on, and keep it if retained. False if the topic is not valid."""
-        try:
-            route = self._routes[topic]
-        except KeyError:
-            if not is_topic(topic):
-                return False
-            route = self._find_route(topic)
+        if not self._router.is_known(topic) and not is_topic(topic):
+            return False
+        route = self._router.route(topic)
         if route is None and not retain:
             return True
         message = Message(topic, packet.payload, qos, retain, publisher, expires_at, packet)
@@ -162,10 +150,9 @@ class BrokerModel:
             )
             is_new = asked.pattern not in session.subscriptions
             session.subscriptions[asked.pattern] = subscription
-            self._filters.bucket(split.pattern).add(subscription)
+            self._router.add(subscription)
             subscribed.append((subscription, int(asked.retain_handling), is_new))
             reason_codes.append(qos)
-        self._routes.clear()
         return reason_codes, subscribed
 
     def send_retained(self, session: Session, subscribed: list[tuple[Subscription, int, bool]], now: float) -> None:
@@ -190,37 +177,15 @@ class BrokerModel:
             if subscription is None:
                 reason_codes.append(NO_SUBSCRIPTION_EXISTED)
                 continue
-            self._forget(subscription)
+            self._router.remove(subscription)
             reason_codes.append(0)
-        self._routes.clear()
         return reason_codes
-
-    def _forget(self, subscription: Subscription) -> None:
-        bucket = self._filters.bucket(subscription.pattern)
-        bucket.discard(subscription)
-        if bucket.is_empty:
-            self._filters.remove(subscription.pattern)
 
     def _retain(self, message: Message) -> None:
         if message.payload:
             self._retained[message.topic] = message
         else:
             self._retained.pop(message.topic, None)
-
-    def _find_route(self, topic: str) -> Route | None:
-        clients: dict[str, list[Subscription]] = {}
-        groups: list[_Group] = []
-        for bucket in self._filters.matching(topic):
-            for subscription in bucket.plain.values():
-                clients.setdefault(subscription.client_identifier, []).append(subscription)
-            groups.extend(bucket.groups.values())
-        route = None
-        if clients or groups:
-            route = Route(tuple((client, tuple(found)) for client, found in clients.items()), tuple(groups))
-        if len(self._routes) >= _MOST_CACHED_TOPICS:
-            self._routes.clear()
-        self._routes[topic] = route
-        return route
 
     def _deliver(
         self, message: Message, client_identifier: str, subscriptions: tuple[Subscription, ...], now: float
@@ -235,7 +200,7 @@ class BrokerModel:
         identifiers = tuple(found.identifier for found in wanted if found.identifier is not None)
         session.enqueue(Queued(message, qos, retain, identifiers))
 
-    def _deliver_shared(self, message: Message, group: "_Group", now: float) -> None:
+    def _deliver_shared(self, message: Message, group: Group, now: float) -> None:
         members = group.members
         connected = [name for name in members if self.sessions[name].outlet is not None]
         candidates = connected or [name for name in members if self.sessions[name].expires_at > now]
@@ -247,41 +212,3 @@ class BrokerModel:
 
 def _is_own(message: Message, subscription: Subscription) -> bool:
     return subscription.no_local and message.publisher == subscription.client_identifier
-
-
-class _Group:
-    """The members of one shared subscription, and whose turn it is."""
-
-    __slots__ = ("members", "turn")
-
-    def __init__(self) -> None:
-        self.members: dict[str, Subscription] = {}
-        self.turn = 0
-
-
-class _Subscribers:
-    """Everyone who subscribed one filter, alone or sharing."""
-
-    __slots__ = ("groups", "plain")
-
-    def __init__(self) -> None:
-        self.plain: dict[str, Subscription] = {}
-        self.groups: dict[str, _Group] = {}
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.plain and not self.groups
-
-    def add(self, subscription: Subscription) -> None:
-        if subscription.group is None:
-            self.plain[subscription.client_identifier] = subscription
-        else:
-            self.groups.setdefault(subscription.group, _Group()).members[subscription.client_identifier] = subscription
-
-    def discard(self, subscription: Subscription) -> None:
-        if subscription.group is None:
-            self.plain.pop(subscription.client_identifier, None)
-        elif (group := self.groups.get(subscription.group)) is not None:
-            group.members.pop(subscription.client_identifier, None)
-            if not group.members:
-                del self.groups[subscription.group]

@@ -67,8 +67,7 @@ class Broker:
         self._connections_made = 0
         self._all_gone = anyio.Event()
         self._is_up = False
-        self._address: tuple[str, int] | None = None
-        self._listener: Listener[SocketStream] | None = None
+        self._listeners: dict[tuple[str, int], Listener[SocketStream]] = {}
 
     async def __aenter__(self) -> "Broker":
         self._tasks = anyio.create_task_group()
@@ -109,23 +108,26 @@ class Broker:
         """
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, family=socket.AF_INET)
         bound = listener.extra(SocketAttribute.local_port)
-        self._address, self._listener = (host, bound), listener
+        self._listeners[host, bound] = listener
         self._tasks.start_soon(self._serve_tcp, listener)
         return bound
 
     async def stop(self) -> None:
         """Go down in an orderly way: DISCONNECT 0x8B to every client, close, refuse new connections."""
         self._is_up = False
-        await self._close_listener()
+        await self._close_listeners()
         self.disconnect_all(SERVER_SHUTTING_DOWN)
         await self._wait_until_alone()
 
     async def kill(self) -> None:
-        """Go down at once: every connection is reset without a byte, new ones are refused."""
+        """Go down at once: every connection is reset without a byte, new ones are refused.
+
+        For the sessions it is the end of a connection: what has no delay of its own, expiry or will, is due at once.
+        """
         self._is_up = False
         for connection in self._connections:
             connection.kill()
-        await self._close_listener()
+        await self._close_listeners()
         await self._wait_until_alone()
 
     async def restart(self, *, sessions: Literal["keep", "lose"] = "keep") -> None:
@@ -139,8 +141,8 @@ class Broker:
         if sessions == "lose":
             self._model = self._new_model()
         self._is_up = True
-        if self._address is not None:
-            await self.listen(host=self._address[0], port=self._address[1])
+        for host, port in list(self._listeners):
+            await self.listen(host=host, port=port)
 
     def pause(self) -> None:
         """Keep every connection, and new ones too, but read nothing and say nothing until `resume`."""
@@ -258,9 +260,8 @@ class Broker:
         else:
             await anyio.aclose_forcefully(stream)
 
-    async def _close_listener(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
+    async def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
             await listener.aclose()
 
     async def _wait_until_alone(self) -> None:

@@ -1,0 +1,234 @@
+"""What the broker is asked for: one SUBSCRIBE for each filter, however many subscriptions share it (MQTT 5, 3.8).
+
+`Ready` is due when the answers of a link's first SUBSCRIBEs are in, or overdue.
+"""
+
+import math
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import assert_never
+
+from hawk.core.holders import Decisions, Holder, answer_holders
+from hawk.core.topics import has_wildcard, is_shared
+from hawk.messages import Lane
+from hawk.packets import Connack, SubscribeFilter, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest
+
+MOST_FILTERS = 100
+"""How many filters one SUBSCRIBE or UNSUBSCRIBE names at most."""
+FIRST_IDENTIFIER, LAST_IDENTIFIER = 65_024, 65_535
+"""The packet identifiers of SUBSCRIBE and UNSUBSCRIBE; those below belong to the Queue keeper."""
+
+_PACKET_TOO_LARGE = 0x95
+_SHARED_NOT_SUPPORTED = 0x9E
+_WILDCARDS_NOT_SUPPORTED = 0xA2
+_UNSPECIFIED = 0x80
+# Fixed header with the longest remaining length, packet identifier, property length.
+_HEADER_BYTES = 8
+
+
+@dataclass(eq=False, slots=True)
+class _Wanted:
+    """One filter, and how far the broker knows of it in its present session."""
+
+    filter: str
+    holders: dict[int, Holder] = field(default_factory=dict)
+    identifier: int = 0
+    asked_qos: int = -1
+    code: int | None = None
+    granted: bool = False
+
+    @property
+    def qos(self) -> int:
+        return max(holder.qos for holder in self.holders.values())
+
+    @property
+    def refused(self) -> bool:
+        return self.code is not None and self.code >= _UNSPECIFIED
+
+    def forget(self) -> None:
+        self.identifier, self.asked_qos, self.code, self.granted = 0, -1, None, False
+
+    def forget_unanswered(self) -> None:
+        """The session lives on, the link does not: what it did not answer or refused is to be asked again."""
+        if self.identifier or self.code is None or self.refused:
+            self.identifier, self.asked_qos, self.code = 0, -1, None
+
+
+class Filters:
+    """What the broker is asked for on the present link, and what it has granted in its present session."""
+
+    def __init__(self, suback_timeout_s: float) -> None:
+        self.ready_due = math.inf
+        """When `Ready` is due though SUBACKs are missing; inf when it was said, or nothing is to be said."""
+        self._suback_timeout_s = suback_timeout_s
+        self._wanted: dict[str, _Wanted] = {}
+        self._lane: Lane | None = None
+        self._connack = Connack()
+        self._to_ask: dict[str, None] = {}
+        self._to_leave: dict[str, None] = {}
+        self._leaving: dict[str, int] = {}
+        self._under_way: dict[int, SubscribeRequest | UnsubscribeRequest] = {}
+        self._last_identifier = LAST_IDENTIFIER
+        self._awaited: set[str] = set()
+
+    def join(self, holder: Holder, decisions: Decisions) -> None:
+        """One more subscription wants this filter."""
+        wanted = self._wanted.get(holder.filter)
+        if wanted is None:
+            wanted = self._wanted[holder.filter] = _Wanted(holder.filter)
+            # _Wanted again before the broker is known to have let go of it.
+            wanted.granted = holder.filter in self._to_leave or holder.filter in self._leaving
+            self._to_leave.pop(holder.filter, None)
+            self._leaving.pop(holder.filter, None)
+        wanted.holders[holder.number] = holder
+        if holder.qos > wanted.asked_qos or wanted.refused:
+            self._to_ask[holder.filter] = None
+        elif wanted.code is not None:
+            answer_holders((holder,), wanted.code, decisions)
+
+    def leave(self, holder: Holder, decisions: Decisions) -> None:
+        """One subscription fewer wants this filter."""
+        wanted = self._wanted[holder.filter]
+        del wanted.holders[holder.number]
+        if wanted.holders:
+            return
+        del self._wanted[holder.filter]
+        self._to_ask.pop(holder.filter, None)
+        # Asked and not answered: the broker may have it. Kept over a lost link, for the session keeps it as well.
+        if wanted.granted or wanted.identifier:
+            self._to_leave[holder.filter] = None
+        self._no_longer_awaited(holder.filter, decisions)
+
+    def open(self, lane: Lane, connack: Connack, resumed: bool, now: float, decisions: Decisions) -> None:
+        """A link is up: ask for every filter that the broker does not know in this session."""
+        self._lane, self._connack = lane, connack
+        for wanted in self._wanted.values():
+            if resumed:
+                wanted.forget_unanswered()
+            else:
+                wanted.forget()
+        if not resumed:
+            self._to_leave.clear()
+        self._to_ask = {text: None for text, wanted in self._wanted.items() if wanted.qos > wanted.asked_qos}
+        self._awaited = set(self._to_ask)
+        self.ready_due = now + self._suback_timeout_s
+        if not self._awaited:
+            self.be_ready(decisions)
+
+    def close(self) -> None:
+        """The link is down."""
+        self._lane = None
+        self.ready_due = math.inf
+        self._awaited.clear()
+        self._under_way.clear()
+        self._to_leave |= dict.fromkeys(self._leaving)
+        self._leaving.clear()
+
+    def stop(self, decisions: Decisions) -> None:
+        """Nothing is wanted any more; the broker's session keeps what it knows."""
+        self._wanted.clear()
+        self._to_ask.clear()
+        self._to_leave.clear()
+        if self.ready_due < math.inf:
+            self.be_ready(decisions)
+
+    def be_ready(self, decisions: Decisions) -> None:
+        """Say `Ready`, once for each lane."""
+        self.ready_due = math.inf
+        self._awaited.clear()
+        decisions.ready = self._lane
+
+    def answered(self, outcome: SubscribeOutcome, decisions: Decisions) -> None:
+        """A SUBACK or UNSUBACK came."""
+        request = self._under_way.pop(outcome.identifier, None)
+        match request:
+            case None:
+                return
+            case SubscribeRequest():
+                missing = (_UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
+                codes = chain(outcome.reason_codes, missing)
+                for asked, code in zip(request.filters, codes, strict=False):
+                    wanted = self._wanted.get(asked.filter)
+                    # By the request, not by the filter alone: it may have been left and wanted again since.
+                    if wanted is not None and wanted.identifier == outcome.identifier:
+                        self._conclude(wanted, code, decisions)
+            case UnsubscribeRequest():
+                for text in request.filters:
+                    if self._leaving.get(text) == outcome.identifier:
+                        del self._leaving[text]
+            case _:
+                assert_never(request)
+
+    def request(self, decisions: Decisions) -> None:
+        """Put the SUBSCRIBE and UNSUBSCRIBE packets that are due into `decisions`, as few as can be."""
+        while self._to_leave and (identifier := self._free_identifier()):
+            texts = self._that_fit(self._to_leave)
+            if texts:
+                self._leaving |= dict.fromkeys(texts, identifier)
+                self._send(UnsubscribeRequest(identifier, tuple(texts)), decisions)
+        while self._to_ask and (identifier := self._free_identifier()):
+            filters = []
+            for text in self._that_fit(self._to_ask, decisions):
+                wanted = self._wanted[text]
+                wanted.identifier, wanted.asked_qos, wanted.code = identifier, wanted.qos, None
+                filters.append(SubscribeFilter(text, wanted.asked_qos))
+            if filters:
+                self._send(SubscribeRequest(identifier, tuple(filters)), decisions)
+
+    def _send(self, request: SubscribeRequest | UnsubscribeRequest, decisions: Decisions) -> None:
+        self._last_identifier = request.identifier
+        self._under_way[request.identifier] = request
+        decisions.packets.append(request)
+
+    def _free_identifier(self) -> int:
+        """An identifier that no unanswered request has, or 0."""
+        count = LAST_IDENTIFIER - FIRST_IDENTIFIER + 1
+        if len(self._under_way) == count:
+            return 0
+        offset = self._last_identifier - FIRST_IDENTIFIER
+        candidates = (FIRST_IDENTIFIER + (offset + step) % count for step in range(1, count + 1))
+        return next(one for one in candidates if one not in self._under_way)
+
+    def _that_fit(self, texts: dict[str, None], decisions: Decisions | None = None) -> list[str]:
+        """Take from `texts` what goes into one packet; what the broker cannot take at all is refused here instead."""
+        chosen: list[str] = []
+        limit_bytes = self._connack.maximum_packet_size or math.inf
+        size_bytes = _HEADER_BYTES
+        while texts and len(chosen) < MOST_FILTERS:
+            text = next(iter(texts))
+            own_bytes = len(text.encode()) + 3
+            refusal = self._refusal(text, _HEADER_BYTES + own_bytes)
+            if not refusal and size_bytes + own_bytes > limit_bytes:
+                break
+            del texts[text]
+            if not refusal:
+                chosen.append(text)
+                size_bytes += own_bytes
+            elif decisions is not None:
+                wanted = self._wanted[text]
+                wanted.asked_qos = wanted.qos
+                self._conclude(wanted, refusal, decisions)
+        return chosen
+
+    def _refusal(self, text: str, size_bytes: int) -> int:
+        # Asking in spite of what the CONNACK says is a protocol error and would cost the link (section 3.2.2.3).
+        if is_shared(text) and not self._connack.shared_available:
+            return _SHARED_NOT_SUPPORTED
+        if has_wildcard(text) and not self._connack.wildcard_available:
+            return _WILDCARDS_NOT_SUPPORTED
+        most_bytes = self._connack.maximum_packet_size
+        return _PACKET_TOO_LARGE if most_bytes is not None and size_bytes > most_bytes else 0
+
+    def _conclude(self, wanted: _Wanted, code: int, decisions: Decisions) -> None:
+        wanted.identifier, wanted.code = 0, code
+        if wanted.refused:
+            decisions.refused.append((wanted.filter, code))
+        else:
+            wanted.granted = True
+        answer_holders(wanted.holders.values(), code, decisions)
+        self._no_longer_awaited(wanted.filter, decisions)
+
+    def _no_longer_awaited(self, text: str, decisions: Decisions) -> None:
+        self._awaited.discard(text)
+        if not self._awaited and self.ready_due < math.inf:
+            self.be_ready(decisions)
