@@ -1,5 +1,6 @@
 """hawk: the MQTT client that never loses a message. Everything public is here, and comes in when it is first used."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+logging.getLogger("hawk").addHandler(logging.NullHandler())
+
 _HOMES = {
     "hawk.config": ("Config", "ReconnectionConfig"),
     "hawk.core.tally": ("Stats",),
@@ -53,7 +56,38 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME_OF)
+__all__ = [
+    "Config",
+    "ConfigInvalid",
+    "ConnectionState",
+    "Dropped",
+    "EventStream",
+    "Expired",
+    "Fate",
+    "FateKind",
+    "GaveUp",
+    "HawkError",
+    "MQTTInterface",
+    "MessageInvalid",
+    "MessageSettled",
+    "Missed",
+    "OutboxFull",
+    "OutboxInUse",
+    "OutboxUnavailable",
+    "Ports",
+    "Receipt",
+    "ReceivedMessage",
+    "ReconnectionConfig",
+    "Refused",
+    "StateChanged",
+    "Stats",
+    "StopReport",
+    "Stopped",
+    "Subscription",
+    "Superseded",
+    "UnknownFate",
+    "open_mqtt",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -102,7 +102,9 @@ class ReconnectionConfig:
         problems.number("jitter_factor", 0.0, 1.0)
         problems.duration("connection_timeout", least=0.001)
         if not problems.found and self.max_retry_delay < self.initial_retry_delay:
-            what = f"must not be below initial_retry_delay ({self.initial_retry_delay:g}), and is {self.max_retry_delay:g}"
+            what = (
+                f"must not be below initial_retry_delay ({self.initial_retry_delay:g}), and is {self.max_retry_delay:g}"
+            )
             problems.found.append(Problem("max_retry_delay", what))
         problems.raise_if_any()
 

@@ -288,7 +288,8 @@ class MQTTInterface:
 
     async def _offer(self, service: Service, offer: Offer, size_bytes: int) -> None:
         """Send an offer within the room. Once this begins the messages count as accepted, so it is shielded: the keeper
-        always reads, and the send returns within one pass of the scheduler."""
+        always reads, and the send returns within one pass of the scheduler.
+        """
         self._offered += len(offer.messages)
         self._offered_bytes += size_bytes
         try:

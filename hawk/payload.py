@@ -21,7 +21,9 @@ def encode_payload(topic: str, payload: Payload) -> bytes:
         try:
             encoded = payload.encode()
         except UnicodeEncodeError as error:
-            raise MessageInvalid(f"the payload for {topic!r} is text that UTF-8 cannot carry: {error.reason}") from error
+            raise MessageInvalid(
+                f"the payload for {topic!r} is text that UTF-8 cannot carry: {error.reason}"
+            ) from error
     else:
         try:
             text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -30,5 +32,7 @@ def encode_payload(topic: str, payload: Payload) -> bytes:
             what = type(payload).__name__
             raise MessageInvalid(f"the payload for {topic!r} ({what}) cannot be written as JSON: {error}") from error
     if len(encoded) > _LARGEST_BYTES:
-        raise MessageInvalid(f"the payload for {topic!r} has {len(encoded)} bytes; a packet of MQTT holds {_LARGEST_BYTES}")
+        raise MessageInvalid(
+            f"the payload for {topic!r} has {len(encoded)} bytes; a packet of MQTT holds {_LARGEST_BYTES}"
+        )
     return encoded

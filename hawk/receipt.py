@@ -44,9 +44,7 @@ class Receipt:
 
     __slots__ = ("__weakref__", "_changed", "_failure", "_learn", "_service", "_unaccepted", "_unsettled")
 
-    def __init__(
-        self, messages: int, *, accepted: bool, service: "Service", learn: Callable[[Ledger], None]
-    ) -> None:
+    def __init__(self, messages: int, *, accepted: bool, service: "Service", learn: Callable[[Ledger], None]) -> None:
         self._unaccepted = 0 if accepted else messages
         self._unsettled = messages
         self._failure: Fate | None = None

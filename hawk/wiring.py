@@ -23,7 +23,7 @@
 
     wiring               -- StopReceiving -------------------------------> SUBSCRIPTION KEEPER (a stop, step 1)
     wiring               -- Stop ----------------------------------------> QUEUE KEEPER        (step 2)
-    QUEUE KEEPER         -- Open ----------------------------------------> CONNECTOR           (what is in memory alone: one dial)
+    QUEUE KEEPER         -- Open ----------------------------------------> CONNECTOR           (one dial for what is in memory)
     wiring               -- Close ---------------------------------------> CONNECTOR           (step 3)
     every actor          -- Report --------------------------------------> STATS COLLECTOR
 
@@ -34,6 +34,7 @@ application, store task -> connector -> subscription keeper -> queue keeper -> b
 Upward goes only what is bounded by one outstanding request each, with `send_nowait`.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeVar
 
@@ -135,7 +136,7 @@ class Service:
         to_store, store_inbox = anyio.create_memory_object_stream[Commit](1)
         self._stops, self._stop_inbox = anyio.create_memory_object_stream[
             tuple[float, MemoryObjectSendStream[StopReport]]
-        ](SMALL_INBOX)
+        ](math.inf)
         self.room = LatestSender[Room]()
         self.snapshots = LatestSender[Snapshot]()
         self._channels: tuple[_Closable, ...] = (

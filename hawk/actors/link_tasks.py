@@ -115,7 +115,9 @@ class LinkTasks:
                     # The last packet of a link (MQTT 5 section 3.14).
                     saying_goodbye = True
                     if last.reason_code >= FAILURE:
-                        self._end(Cause(CauseKind.PROTOCOL_ERROR, "the broker went beyond its limits", last.reason_code))
+                        self._end(
+                            Cause(CauseKind.PROTOCOL_ERROR, "the broker went beyond its limits", last.reason_code)
+                        )
                     break
             self._write_since = anyio.current_time()
             await self._link.send(packets)

@@ -386,4 +386,3 @@ class Outbox:
 
 def _nobody() -> None:
     return None
-

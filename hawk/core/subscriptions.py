@@ -52,9 +52,7 @@ class Subscriptions:
             self._decisions.unanswered.append(request.answer)
             return
         text, qos = request.filter
-        holder = Holder(
-            request.subscription, text, qos, request.deliveries, request.answer, self._arrivals.next_number
-        )
+        holder = Holder(request.subscription, text, qos, request.deliveries, request.answer, self._arrivals.next_number)
         self._holders[holder.number] = holder
         self._wire.join(holder, self._decisions)
         self._arrivals.adopt(holder, self._decisions)

@@ -1,7 +1,7 @@
 """One broker, the weather around it, and as many hawks as a rehearsal needs, all fed by one seed.
 
-    async with Rehearsal(seed=7) as rehearsal, rehearsal.open_mqtt(config) as mqtt:
-        rehearsal.network.reset_all()
+async with Rehearsal(seed=7) as rehearsal, rehearsal.open_mqtt(config) as mqtt:
+rehearsal.network.reset_all()
 """
 
 from collections.abc import AsyncIterator

@@ -53,12 +53,16 @@ def main() -> None:
     parser.add_argument("--many", action="store_true", help="publish_many of 1,000 instead of a plain loop")
     options = parser.parse_args()
     rounds = [
-        anyio.run(lambda: measure(options.messages, many=options.many), backend=options.backend) / options.messages * 1e6
+        anyio.run(lambda: measure(options.messages, many=options.many), backend=options.backend)
+        / options.messages
+        * 1e6
         for _ in range(ROUNDS)
     ]
     each = " ".join(f"{microseconds:.1f}" for microseconds in rounds)
     way = "publish_many" if options.many else "await publish()"
-    print(f"{options.backend}, {way}: {each} -> median {statistics.median(rounds):.1f} us of CPU per acknowledged message")
+    print(
+        f"{options.backend}, {way}: {each} -> median {statistics.median(rounds):.1f} us of CPU per acknowledged message"
+    )
 
 
 if __name__ == "__main__":

@@ -350,6 +350,40 @@ def test_saying_farewell_to_a_broker_that_does_not_read_takes_a_second_at_most(m
     assert trio.run(main, clock=clock) == pytest.approx(1.0)
 
 
+async def test_a_write_that_fails_first_waits_for_the_brokers_last_words(memory_ends: Callable[[], Any]) -> None:
+    ends = memory_ends()
+    link = await linked(ends)
+    await ends.peer.say(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER))
+    await ends.peer.close()
+    causes: list[Cause] = []
+
+    async def write() -> None:
+        causes.append(await write_until_lost(link))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(write)
+        await anyio.wait_all_tasks_blocked()
+        causes.append((await end_of(link))[1])
+    await link.aclose()
+    assert causes == [Cause(CauseKind.DISCONNECT, "session taken over", 0x8E)] * 2
+
+
+async def test_no_farewell_is_written_into_a_torn_packet(memory_ends: Callable[[], Any]) -> None:
+    ends = memory_ends()
+    link = await linked(ends)
+    with anyio.move_on_after(0.02) as scope:
+        for _ in range(100):
+            await link.send([PingRequest()])
+    assert scope.cancelled_caught
+    assert [await ends.peer.hear() for _ in range(4)] == [mqtt5.PingReqPacket()] * 4
+    await ends.peer.say(b"\x36\x00")
+    assert (await end_of(link))[1].kind is CauseKind.PROTOCOL_ERROR
+    await link.aclose()
+    with pytest.raises(anyio.EndOfStream):
+        await ends.peer.hear()
+    await ends.peer.close()
+
+
 def test_small_packets_are_joined_and_large_ones_go_alone(memory_ends: Callable[[], Any]) -> None:
     async def main() -> list[int]:
         ends = memory_ends()

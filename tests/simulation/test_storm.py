@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hawk import Config, MQTTInterface, Receipt, ReconnectionConfig, UnknownFate
-from hawk.packets import Acknowledgement, AckKind, Arrivals, Connack, ConnectRequest, Outgoing, Publish
+from hawk.packets import AckKind, Acknowledgement, Arrivals, Connack, ConnectRequest, Outgoing, Publish
 from hawk.ports import Dialer, Link
 from hawk.testing.history import Verdict, judge
 from hawk.testing.rehearsal import Rehearsal
@@ -22,7 +22,9 @@ MESSAGES = 300
 HEALED_WITHIN_S = 600.0
 
 CONFIG = Config(
-    reconnection=ReconnectionConfig(max_retries=None, initial_retry_delay=0.5, max_retry_delay=8.0, connection_timeout=5.0),
+    reconnection=ReconnectionConfig(
+        max_retries=None, initial_retry_delay=0.5, max_retry_delay=8.0, connection_timeout=5.0
+    ),
     health_check_interval=5.0,
     message_queue_size=2 * MESSAGES,
     max_inflight=20,
@@ -85,7 +87,9 @@ async def publish_all(mqtt: MQTTInterface, random: Random) -> list[Receipt]:
     return receipts
 
 
-async def storm(seed: int, keeper_inbox: int, planted: "type[Dialer] | None" = None) -> tuple[Verdict[int], dict[str, int]]:
+async def storm(
+    seed: int, keeper_inbox: int, planted: "type[Dialer] | None" = None
+) -> tuple[Verdict[int], dict[str, int]]:
     """Run one storm; return the verdict over what was accepted and what arrived, and the last ledger."""
     async with Rehearsal(seed=seed) as rehearsal:
         dialer = rehearsal.dialer(CONFIG) if planted is None else planted(rehearsal.dialer(CONFIG))  # type: ignore[call-arg]

@@ -1,0 +1,559 @@
+"""Promises C2, C3 and C4 of the outbox, under a broker that answers anything and links that die at any point.
+
+`Model` is what an honest onlooker knows: what was offered, what senders were told, what went on the wire, what the broker
+and the disk hold. The rules do what the Queue keeper, the store and the broker can do, in any order; every packet and
+every answer is judged when it leaves the outbox. Links open and die along the connection table.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from hawk.config import Config, ReconnectionConfig
+from hawk.core.connection import Effect, Happening, State, advance
+from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
+from hawk.core.outbox import Outbox
+from hawk.core.refusals import PublishVerdict, judge_puback
+from hawk.core.wire_size import publish_size_bytes
+from hawk.messages import Commit, Offer, Reply
+from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
+from hawk.values import FateKind, Message
+
+NEVER_ACCEPTED = {FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED}
+CODES = (0x00, 0x00, 0x10, 0x80, 0x97, 0x87, 0x99, 0x92, 0xFF)
+PAYLOADS = {"small": b"", "middling": b"x" * 60, "huge": b"x" * 1_500_000}
+
+
+@dataclass
+class Track:
+    """What the onlooker knows of one message."""
+
+    message: Message
+    reply: object
+    accepted: bool = False
+    position: int = 0
+    fate: FateKind | None = None
+    sent: bool = False
+    identifier: int = 0
+    received: bool = False
+    """The broker said PUBREC, and the session lives."""
+    refusals: int = 0
+    refused_for_good: bool = False
+    acknowledged: bool = False
+    forgotten: bool = False
+    written: bool = False
+
+
+class Sender:
+    """A reply reference that nobody holds; its identity names the offer."""
+
+    def __call__(self) -> Reply | None:
+        return None
+
+
+class OutboxMachine(RuleBasedStateMachine):
+    @initialize(
+        durable=st.booleans(),
+        overflow=st.sampled_from(("drop_oldest", "drop_newest", "wait", "reject")),
+        most_bytes=st.sampled_from((150, 2_000_000, 64_000_000)),
+        max_inflight=st.sampled_from((1, 3, 1000)),
+        stops=st.booleans(),
+    )
+    def begin(self, durable: bool, overflow: str, most_bytes: int, max_inflight: int, stops: bool) -> None:
+        self.config = Config(
+            message_queue_size=6,
+            message_queue_bytes=most_bytes,
+            overflow=overflow,
+            max_inflight=max_inflight,
+            message_retry_limit=2,
+            ack_timeout_s=10.0,
+            reconnection=ReconnectionConfig(initial_retry_delay=1.0, max_retry_delay=8.0),
+        )
+        self.durable, self.stops_at_the_end = durable, stops
+        self.outbox = Outbox(self.config, durable=durable)
+        self.now = 0.0
+        self.tracks: dict[int, Track] = {}
+        self.positions = 0
+        self.offered = self.offered_bytes = 0
+        self.commit: Commit | None = None
+        self.disk: dict[int, int] = {}
+        self.state = State.DISCONNECTED
+        self.connack: Connack | None = None
+        self.had_session = False
+        self.ready = False
+        self.window = 0
+        self.under_way: dict[int, int] = {}
+        self.on_this_link: list[int] = []
+        self.newest_first = 0
+        self.releases_owed: set[int] = set()
+        self.strays: Counter[int] = Counter()
+        self.unsent: list[int] = []
+        self.progress_at = 0.0
+        self.stall_told = False
+        self.stopping = False
+        self.stopped = False
+
+    # -------------------------------------------------------------------------------- applications
+
+    @rule(
+        kinds=st.lists(
+            st.tuples(st.sampled_from(sorted(PAYLOADS)), st.sampled_from((0, 1, 1, 2))), min_size=1, max_size=9
+        ),
+        retain=st.booleans(),
+        within_room=st.booleans(),
+        never_waits=st.booleans(),
+    )
+    def offer(self, kinds: list[tuple[str, int]], retain: bool, within_room: bool, never_waits: bool) -> None:
+        reply = Sender()
+        batch = []
+        room = self.outbox.room()
+        for size, qos in kinds:
+            serial = len(self.tracks)
+            message = Message("t", b"%d:" % serial + PAYLOADS[size], qos, retain and size == "small")
+            if within_room and not self.durable:
+                if self.offered >= room.messages or self.offered_bytes + message.size_bytes > room.size_bytes:
+                    break
+                self.offered += 1
+                self.offered_bytes += message.size_bytes
+            self.tracks[serial] = Track(message, reply)
+            batch.append(message)
+        if not batch:
+            return
+        asks = self.durable or not within_room
+        self.outbox.offer(Offer(tuple(batch), reply, asks=asks, refuse_if_full=asks and never_waits))
+        if not asks:
+            for message in batch:
+                self.accept(self.tracks[serial_of(message)])
+        self.hear_answers()
+        if asks and never_waits:
+            waiting = [track for track in self.of(reply) if not track.accepted and track.fate is None]
+            assert all(self.durable and track.message.qos for track in waiting), "publish_nowait never waits for room"
+
+    @rule(data=st.data())
+    @precondition(lambda self: any(self.in_line()))
+    def withdraw(self, data: st.DataObject) -> None:
+        self.hear_answers()
+        if in_line := self.in_line():
+            track = data.draw(st.sampled_from(in_line))
+            self.outbox.withdraw(track.reply)
+            if not self.durable:
+                for track in self.of(track.reply):
+                    if not track.accepted and track.fate is None:
+                        track.fate = FateKind.STOPPED
+
+    # ------------------------------------------------------------------------------------ the keeper
+
+    @rule()
+    def act(self) -> None:
+        """One round of the Queue keeper; at a deadline that has passed it goes round again, and comes to rest."""
+        for _ in range(3):
+            self.hear_answers()
+            if (commit := self.outbox.take_commit(self.now)) is not None:
+                assert self.commit is None, "one commit at a time"
+                assert commit.insert or commit.delete
+                self.commit = commit
+            for packet in self.outbox.take_packets(self.now):
+                self.judge(packet)
+            self.judge_stall()
+            if self.outbox.deadline() > self.now:
+                return
+        raise AssertionError("a deadline that never moves on is a hot loop")
+
+    @rule()
+    @precondition(lambda self: self.commit is not None)
+    def commit_succeeds(self) -> None:
+        commit, self.commit = self.commit, None
+        assert commit is not None
+        for record in commit.insert:
+            self.disk[record.number] = serial_of(record.message)
+        for number in commit.delete:
+            serial = self.disk.pop(number)
+            assert self.tracks[serial].fate is not None or self.acknowledged_untold(serial), (
+                "the disk forgets too early"
+            )
+        self.outbox.committed()
+
+    def acknowledged_untold(self, serial: int) -> bool:
+        self.hear_answers()
+        return self.tracks[serial].fate is not None
+
+    @rule()
+    @precondition(lambda self: self.commit is not None)
+    def commit_fails(self) -> None:
+        self.commit = None
+        self.outbox.commit_failed("the disk is full", self.now)
+
+    @rule(seconds=st.sampled_from((0.1, 1.0, 9.0, 11.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    @precondition(lambda self: len(self.tracks) > 20)
+    def begin_stop(self) -> None:
+        self.outbox.begin_stop()
+        self.stopping = True
+        self.hear_answers()
+        assert not any(not track.accepted for track in self.in_line()) or self.durable
+
+    # -------------------------------------------------------------------------------------- the link
+
+    @rule(
+        keeps_session=st.booleans(),
+        receive_maximum=st.sampled_from((1, 2, 5, 20, 65_535)),
+        maximum_packet_size=st.sampled_from((None, None, 20, 100)),
+        maximum_qos=st.sampled_from((2, 2, 2, 1, 0)),
+        retain_available=st.booleans(),
+    )
+    @precondition(lambda self: self.connack is None)
+    def link_opens(
+        self,
+        keeps_session: bool,
+        receive_maximum: int,
+        maximum_packet_size: int | None,
+        maximum_qos: int,
+        retain_available: bool,
+    ) -> None:
+        self.open(
+            Connack(
+                session_present=keeps_session and self.had_session,
+                receive_maximum=receive_maximum,
+                maximum_packet_size=maximum_packet_size,
+                maximum_qos=maximum_qos,
+                retain_available=retain_available,
+            )
+        )
+
+    def open(self, connack: Connack) -> None:
+        self.happen(*((Happening.OPEN,) if self.state is State.DISCONNECTED else ()), Happening.DIAL, Happening.DIALED)
+        self.had_session = True
+        self.connack, self.ready = connack, False
+        self.window = min(connack.receive_maximum, self.config.max_inflight)
+        self.progress_at, self.stall_told = self.now, False
+        for track in self.tracks.values():
+            if not connack.session_present:
+                track.forgotten = track.received
+                track.identifier, track.received = 0, False
+            elif track.received:
+                self.releases_owed.add(track.identifier)
+        self.outbox.open(connack, self.now)
+
+    @rule()
+    @precondition(lambda self: self.connack is not None)
+    def subscriptions_are_in(self) -> None:
+        self.ready = True
+        self.outbox.ready()
+
+    @rule()
+    @precondition(lambda self: self.connack is not None)
+    def link_dies(self) -> None:
+        self.happen(Happening.LOST)
+        self.connack = None
+        self.under_way.clear()
+        self.on_this_link.clear()
+        self.releases_owed.clear()
+        self.strays.clear()
+        self.unsent.clear()
+        self.outbox.close()
+
+    def happen(self, *happenings: Happening) -> None:
+        effects: list[Effect] = []
+        for happening in happenings:
+            step = advance(self.state, happening)
+            self.state = step.state
+            effects += step.effects
+        assert (Effect.ADOPT_LINK in effects) != (Effect.ANNOUNCE_DOWN in effects)
+
+    # ------------------------------------------------------------------------------------ the broker
+
+    @rule(
+        picks=st.lists(
+            st.tuples(
+                st.integers(0, 40),
+                st.sampled_from((AckKind.PUBACK, AckKind.PUBREC, AckKind.PUBCOMP)),
+                st.sampled_from(CODES),
+            ),
+            min_size=1,
+            max_size=6,
+        )
+    )
+    @precondition(lambda self: self.connack is not None)
+    def broker_answers_anything(self, picks: list[tuple[int, AckKind, int]]) -> None:
+        """About what is under way, about what is not, about what this link has not been sent again."""
+        self.settle([Acknowledgement(kind, 1 + pick, code) for pick, kind, code in picks])
+
+    @rule(most=st.integers(1, 8), code=st.sampled_from(CODES), backwards=st.booleans())
+    @precondition(lambda self: self.connack is not None)
+    def broker_answers_what_is_under_way(self, most: int, code: int, backwards: bool) -> None:
+        identifiers = list(self.under_way)[-most:] if backwards else list(self.under_way)[:most]
+        self.settle([self.expected_answer(identifier, code) for identifier in identifiers])
+
+    @rule(most=st.integers(1, 8))
+    @precondition(lambda self: bool(self.unsent))
+    def socket_takes_qos_0(self, most: int) -> None:
+        self.settle([], min(most, len(self.unsent)))
+
+    def expected_answer(self, identifier: int, code: int = 0) -> Acknowledgement:
+        track = self.tracks[self.under_way[identifier]]
+        kind = AckKind.PUBACK if track.message.qos == 1 else AckKind.PUBCOMP if track.received else AckKind.PUBREC
+        return Acknowledgement(kind, identifier, code)
+
+    def settle(self, acknowledgements: list[Acknowledgement], sent: int = 0) -> None:
+        for acknowledgement in acknowledgements:
+            self.take_note(acknowledgement)
+        for serial in self.unsent[:sent]:
+            self.tracks[serial].written = True
+        del self.unsent[:sent]
+        self.outbox.settle(acknowledgements, sent, self.now)
+
+    def take_note(self, acknowledgement: Acknowledgement) -> None:
+        kind, identifier, code = acknowledgement
+        serial = self.under_way.get(identifier)
+        if serial is None:
+            known = any(track.identifier == identifier and track.fate is None for track in self.tracks.values())
+            if kind is AckKind.PUBREC and code < 0x80 and not known:
+                self.strays[identifier] += 1
+            return
+        track = self.tracks[serial]
+        if kind is not self.expected_answer(identifier).kind:
+            return
+        self.progress_at = self.now
+        verdict = judge_puback(code)
+        if kind is AckKind.PUBREC and verdict is PublishVerdict.DONE:
+            track.received = True
+            self.releases_owed.add(identifier)
+            return
+        if kind is AckKind.PUBCOMP or verdict is PublishVerdict.DONE:
+            track.acknowledged = True
+        elif verdict is PublishVerdict.REFUSED:
+            track.refused_for_good = True
+        else:
+            track.refusals += 1
+        # A PUBREL that hawk still has to send stays owed: the broker was too quick, and gets it all the same.
+        del self.under_way[identifier]
+        track.identifier, track.received = 0, False
+
+    # --------------------------------------------------------------------------------------- judging
+
+    def judge(self, packet: Outgoing) -> None:
+        assert self.connack is not None, "nothing goes out without a link"
+        if isinstance(packet, Publish):
+            self.judge_publish(packet)
+            return
+        assert isinstance(packet, Acknowledgement)
+        assert packet.kind is AckKind.PUBREL
+        if packet.reason_code:
+            self.strays[packet.identifier] -= 1
+            assert self.strays[packet.identifier] >= 0, "a PUBREL with 0x92 answers a PUBREC that was not hawk's"
+            return
+        assert packet.identifier in self.releases_owed, "a PUBREL follows a PUBREC, once a link"
+        self.releases_owed.discard(packet.identifier)
+        if serial := self.serial_received(packet.identifier):
+            self.under_way[packet.identifier] = serial - 1
+
+    def serial_received(self, identifier: int) -> int:
+        for serial, track in self.tracks.items():
+            if track.received and track.identifier == identifier:
+                return serial + 1
+        return 0
+
+    def judge_publish(self, packet: Publish) -> None:
+        assert self.connack is not None
+        serial = serial_of(packet.message)
+        track = self.tracks[serial]
+        message = track.message
+        assert packet.message is message
+        assert not track.acknowledged, "what is acknowledged is never sent again"
+        assert not track.received, "no QoS 2 PUBLISH after its PUBREC while the session lives"
+        assert track.fate is None, "what has met its fate is never sent"
+        assert not self.stopped
+        assert not (message.retain and not self.connack.retain_available)
+        assert message.qos <= self.connack.maximum_qos
+        assert publish_size_bytes(message) <= (self.connack.maximum_packet_size or math.inf)
+        if self.durable and message.qos:
+            assert serial in self.disk.values(), "what is not committed is never sent"
+        if not track.refusals:
+            position = serial + 1 if self.durable else track.position
+            assert position > max(self.on_this_link, default=0), "C3: repeats and newcomers in the order of acceptance"
+            self.on_this_link.append(position)
+            if not track.sent:
+                assert position > self.newest_first, "C3: first PUBLISHes in the order of acceptance"
+                self.newest_first = position
+        track.sent = True
+        if not message.qos:
+            assert packet.identifier == 0
+            assert self.ready
+            self.unsent.append(serial)
+            return
+        self.judge_identifier(packet, track)
+        payloads = sum(len(self.tracks[other].message.payload) for other in self.under_way.values())
+        assert len(self.under_way) < self.window, "credit, resends included"
+        assert not self.under_way or payloads + len(message.payload) <= MOST_BYTES_IN_FLIGHT
+        if not self.under_way:
+            self.progress_at = self.now
+        self.under_way[packet.identifier] = serial
+
+    def judge_identifier(self, packet: Publish, track: Track) -> None:
+        if track.identifier:
+            assert packet == Publish(track.message, track.identifier, duplicate=True), "a repeat in a living session"
+            return
+        assert not packet.duplicate, "DUP only for a repeat in a session that lives"
+        assert self.ready, "the backlog waits for the subscriptions"
+        assert 1 <= packet.identifier <= HIGHEST_IDENTIFIER
+        taken = [other.identifier for other in self.tracks.values() if other is not track and other.fate is None]
+        assert packet.identifier not in taken, "identifiers are unique among the unfinished"
+        track.identifier = packet.identifier
+
+    def judge_stall(self) -> None:
+        due = bool(self.under_way) and self.now >= self.progress_at + self.config.ack_timeout_s
+        assert self.outbox.stalled(self.now) == (due and not self.stall_told)
+        self.stall_told |= due
+
+    def hear_answers(self) -> None:
+        for reply, message, fate in self.outbox.take_answers():
+            track = self.tracks[serial_of(message)]
+            assert track.reply is reply
+            assert track.message is message
+            assert track.fate is None, "one fate, and no word after it"
+            if fate is None:
+                assert not track.accepted, "accepted once"
+                assert not self.durable or not message.qos or serial_of(message) in self.disk.values()
+                self.accept(track)
+                continue
+            track.fate = fate.kind
+            self.judge_fate(track)
+
+    def judge_fate(self, track: Track) -> None:
+        message, fate = track.message, track.fate
+        if fate in NEVER_ACCEPTED:
+            kept = self.stopped and self.durable and track.accepted
+            assert not track.accepted or kept, "what was accepted is never turned away"
+            assert not track.sent or kept
+        elif fate is FateKind.ACKNOWLEDGED:
+            assert track.acknowledged
+        elif fate is FateKind.SENT:
+            assert message.qos == 0
+            assert track.written
+        elif fate is FateKind.DROPPED:
+            assert not track.sent or message.qos == 0, "only what was never sent is dropped"
+            assert not track.sent or not track.written
+        elif fate is FateKind.UNKNOWN:
+            assert track.forgotten
+        elif fate is FateKind.ABANDONED:
+            assert self.stopped
+        else:
+            assert fate is FateKind.DEAD_LETTERED
+            gave_up = track.refused_for_good or track.refusals > self.config.message_retry_limit
+            assert gave_up or self.impossible(message)
+
+    def impossible(self, message: Message) -> bool:
+        connack = self.connack
+        assert connack is not None
+        too_large = publish_size_bytes(message) > (connack.maximum_packet_size or math.inf)
+        return too_large or message.qos > connack.maximum_qos or (message.retain and not connack.retain_available)
+
+    def accept(self, track: Track) -> None:
+        self.positions += 1
+        track.accepted, track.position = True, self.positions
+
+    def of(self, reply: object) -> list[Track]:
+        return [track for track in self.tracks.values() if track.reply is reply]
+
+    def in_line(self) -> list[Track]:
+        return [track for track in self.tracks.values() if not track.accepted and track.fate is None]
+
+    # ------------------------------------------------------------------------------------ invariants
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        ledger = self.outbox.ledger()
+        assert ledger.balance == 0, "C4"
+        columns = (ledger.queued, ledger.in_flight, ledger.accepted, ledger.waited, *self.ended().values())
+        assert min(columns) >= 0
+        assert ledger.in_flight == len(self.under_way) + len(self.unsent) or self.releases_owed
+        assert ledger.waited <= ledger.accepted
+        assert ledger.taken == self.offered
+        assert ledger.taken_bytes == self.offered_bytes
+
+    @invariant()
+    def room_is_never_lent_twice(self) -> None:
+        waiting = [t.message for t in self.tracks.values() if t.accepted and not t.sent and t.fate is None]
+        room, ledger = self.outbox.room(), self.outbox.ledger()
+        assert 0 <= room.messages - ledger.taken <= max(0, 6 - len(waiting))
+        free_bytes = self.config.message_queue_bytes - sum(message.size_bytes for message in waiting)
+        assert 0 <= room.size_bytes - ledger.taken_bytes <= max(0, free_bytes)
+
+    def ended(self) -> dict[str, int]:
+        ledger = self.outbox.ledger()
+        kinds = [kind for kind in FateKind if kind not in NEVER_ACCEPTED]
+        return {kind.value: getattr(ledger, kind.value) for kind in kinds}
+
+    # ------------------------------------------------------------------------------------- the end
+
+    def teardown(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        if self.stops_at_the_end:
+            self.stop()
+        else:
+            self.heal()
+        self.hear_answers()
+        self.the_books_balance()
+        told = Counter(
+            track.fate.value for track in self.tracks.values() if track.fate and track.fate not in NEVER_ACCEPTED
+        )
+        assert {kind: count for kind, count in self.ended().items() if count} == told, "counted as told"
+
+    def stop(self) -> None:
+        self.outbox.begin_stop()
+        self.hear_answers()
+        self.stopped = True
+        report = self.outbox.end_stop()
+        self.under_way.clear()
+        self.unsent.clear()
+        self.hear_answers()
+        assert all(track.fate for track in self.tracks.values() if track.accepted)
+        assert not self.outbox.take_packets(self.now + 100)
+        kept = [track for track in self.tracks.values() if track.fate is FateKind.STOPPED and track.accepted]
+        assert report.kept == len(kept) == self.outbox.ledger().queued
+        assert report.abandoned == self.ended()["abandoned"]
+        for _ in range(3):
+            if self.commit is not None:
+                self.commit_succeeds()
+            self.now += 100
+            self.commit = self.outbox.take_commit(self.now)
+        assert {id(self.tracks[serial]) for serial in self.disk.values()} == {id(track) for track in kept}
+
+    def heal(self) -> None:
+        """A good link in a living session, a good disk, an honest broker: everything accepted ends in a fate."""
+        if self.connack is not None:
+            self.link_dies()
+        self.open(Connack(session_present=self.had_session))
+        self.subscriptions_are_in()
+        for _ in range(200):
+            self.act()
+            if self.commit is not None:
+                self.commit_succeeds()
+            assert self.under_way or not self.releases_owed
+            self.settle([self.expected_answer(identifier) for identifier in self.under_way], len(self.unsent))
+            ledger = self.outbox.ledger()
+            if (
+                not (ledger.queued or ledger.in_flight or self.commit or self.in_line())
+                and self.outbox.deadline() == math.inf
+            ):
+                break
+            self.now += 9.0
+        assert all(track.fate for track in self.tracks.values()), "nothing accepted vanishes"
+        assert self.outbox.drained
+        assert not self.disk
+
+
+def serial_of(message: Message) -> int:
+    return int(message.payload[:8].partition(b":")[0])
+
+
+OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestOutboxMachine = OutboxMachine.TestCase
