@@ -1,8 +1,8 @@
 """Promises C2, C3 and C4 of the outbox, under a broker that answers anything and links that die at any point.
 
-`Model` is what an honest onlooker knows: what was offered, what senders were told, what went on the wire, what the broker
-and the disk hold. The rules do what the Queue keeper, the store and the broker can do, in any order; every packet and
-every answer is judged when it leaves the outbox. Links open and die along the connection table.
+The machine is an onlooker: it knows what was offered, what senders were told, what went on the wire, what the broker
+said and what the disk holds. The rules do what the Queue keeper, the store and the broker can do, in any order; every
+packet and every answer is judged when it leaves the outbox. Links open and die along the connection table.
 """
 
 import math
@@ -13,27 +13,30 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hawk.config import Config, ReconnectionConfig
+from hawk.config import Config, OverflowPolicy, ReconnectionConfig
 from hawk.core.connection import Effect, Happening, State, advance
 from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.outbox import Outbox
 from hawk.core.refusals import PublishVerdict, judge_puback
 from hawk.core.wire_size import publish_size_bytes
-from hawk.messages import Commit, Offer, Reply
+from hawk.messages import Commit, Offer, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.values import FateKind, Message
 
 NEVER_ACCEPTED = {FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED}
 CODES = (0x00, 0x00, 0x10, 0x80, 0x97, 0x87, 0x99, 0x92, 0xFF)
 PAYLOADS = {"small": b"", "middling": b"x" * 60, "huge": b"x" * 1_500_000}
+KINDS = st.tuples(st.sampled_from(("small", "small", "middling", "huge")), st.sampled_from((1, 2, 0)))
+MOSTLY = st.sampled_from((True, True, True, False))
 
 
-@dataclass
+@dataclass(repr=False, eq=False)
 class Track:
     """What the onlooker knows of one message."""
 
     message: Message
-    reply: object
+    reply: ReplyReference
+    withdrawn: bool = False
     accepted: bool = False
     position: int = 0
     fate: FateKind | None = None
@@ -59,11 +62,11 @@ class OutboxMachine(RuleBasedStateMachine):
     @initialize(
         durable=st.booleans(),
         overflow=st.sampled_from(("drop_oldest", "drop_newest", "wait", "reject")),
-        most_bytes=st.sampled_from((150, 2_000_000, 64_000_000)),
+        most_bytes=st.sampled_from((150, 4_000_000, 64_000_000)),
         max_inflight=st.sampled_from((1, 3, 1000)),
         stops=st.booleans(),
     )
-    def begin(self, durable: bool, overflow: str, most_bytes: int, max_inflight: int, stops: bool) -> None:
+    def begin(self, durable: bool, overflow: OverflowPolicy, most_bytes: int, max_inflight: int, stops: bool) -> None:
         self.config = Config(
             message_queue_size=6,
             message_queue_bytes=most_bytes,
@@ -83,6 +86,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.disk: dict[int, int] = {}
         self.state = State.DISCONNECTED
         self.connack: Connack | None = None
+        self.connacks: list[Connack] = []
         self.had_session = False
         self.ready = False
         self.window = 0
@@ -106,8 +110,11 @@ class OutboxMachine(RuleBasedStateMachine):
         retain=st.booleans(),
         within_room=st.booleans(),
         never_waits=st.booleans(),
+        acts=MOSTLY,
     )
-    def offer(self, kinds: list[tuple[str, int]], retain: bool, within_room: bool, never_waits: bool) -> None:
+    def offer(
+        self, kinds: list[tuple[str, int]], retain: bool, within_room: bool, never_waits: bool, acts: bool
+    ) -> None:
         reply = Sender()
         batch = []
         room = self.outbox.room()
@@ -132,6 +139,8 @@ class OutboxMachine(RuleBasedStateMachine):
         if asks and never_waits:
             waiting = [track for track in self.of(reply) if not track.accepted and track.fate is None]
             assert all(self.durable and track.message.qos for track in waiting), "publish_nowait never waits for room"
+        if acts:
+            self.act()
 
     @rule(data=st.data())
     @precondition(lambda self: any(self.in_line()))
@@ -140,17 +149,18 @@ class OutboxMachine(RuleBasedStateMachine):
         if in_line := self.in_line():
             track = data.draw(st.sampled_from(in_line))
             self.outbox.withdraw(track.reply)
-            if not self.durable:
-                for track in self.of(track.reply):
-                    if not track.accepted and track.fate is None:
-                        track.fate = FateKind.STOPPED
+            for other in self.of(track.reply):
+                # With a disk some of it may be in already, and wait for the commit: accepted or not, never half.
+                other.withdrawn = not other.accepted
+                if not self.durable and not other.accepted and other.fate is None:
+                    other.fate = FateKind.STOPPED
 
     # ------------------------------------------------------------------------------------ the keeper
 
     @rule()
     def act(self) -> None:
         """One round of the Queue keeper; at a deadline that has passed it goes round again, and comes to rest."""
-        for _ in range(3):
+        for _ in range(3 + len(self.in_line())):
             self.hear_answers()
             if (commit := self.outbox.take_commit(self.now)) is not None:
                 assert self.commit is None, "one commit at a time"
@@ -165,21 +175,23 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     @precondition(lambda self: self.commit is not None)
+    def disk_is_quick(self) -> None:
+        self.commit_succeeds()
+        self.act()
+
+    @rule()
+    @precondition(lambda self: self.commit is not None)
     def commit_succeeds(self) -> None:
         commit, self.commit = self.commit, None
         assert commit is not None
         for record in commit.insert:
             self.disk[record.number] = serial_of(record.message)
         for number in commit.delete:
-            serial = self.disk.pop(number)
-            assert self.tracks[serial].fate is not None or self.acknowledged_untold(serial), (
-                "the disk forgets too early"
-            )
+            # One that was dropped while its commit was under way is deleted, also when that commit failed.
+            serial = self.disk.pop(number, None)
+            self.hear_answers()
+            assert serial is None or self.tracks[serial].fate is not None, "the disk forgets too early"
         self.outbox.committed()
-
-    def acknowledged_untold(self, serial: int) -> bool:
-        self.hear_answers()
-        return self.tracks[serial].fate is not None
 
     @rule()
     @precondition(lambda self: self.commit is not None)
@@ -204,9 +216,11 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(
         keeps_session=st.booleans(),
         receive_maximum=st.sampled_from((1, 2, 5, 20, 65_535)),
-        maximum_packet_size=st.sampled_from((None, None, 20, 100)),
-        maximum_qos=st.sampled_from((2, 2, 2, 1, 0)),
-        retain_available=st.booleans(),
+        maximum_packet_size=st.sampled_from((None, None, None, 20, 100)),
+        maximum_qos=st.sampled_from((2, 2, 2, 2, 1, 0)),
+        retain_available=MOSTLY,
+        ready=MOSTLY,
+        acts=MOSTLY,
     )
     @precondition(lambda self: self.connack is None)
     def link_opens(
@@ -216,6 +230,8 @@ class OutboxMachine(RuleBasedStateMachine):
         maximum_packet_size: int | None,
         maximum_qos: int,
         retain_available: bool,
+        ready: bool,
+        acts: bool,
     ) -> None:
         self.open(
             Connack(
@@ -226,11 +242,17 @@ class OutboxMachine(RuleBasedStateMachine):
                 retain_available=retain_available,
             )
         )
+        if ready:
+            self.subscriptions_are_in()
+        if acts:
+            self.act()
+            self.act()
 
     def open(self, connack: Connack) -> None:
         self.happen(*((Happening.OPEN,) if self.state is State.DISCONNECTED else ()), Happening.DIAL, Happening.DIALED)
         self.had_session = True
         self.connack, self.ready = connack, False
+        self.connacks.append(connack)
         self.window = min(connack.receive_maximum, self.config.max_inflight)
         self.progress_at, self.stall_told = self.now, False
         for track in self.tracks.values():
@@ -242,13 +264,13 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.open(connack, self.now)
 
     @rule()
-    @precondition(lambda self: self.connack is not None)
+    @precondition(lambda self: self.connack is not None and not self.ready)
     def subscriptions_are_in(self) -> None:
         self.ready = True
         self.outbox.ready()
 
     @rule()
-    @precondition(lambda self: self.connack is not None)
+    @precondition(lambda self: bool(self.under_way or self.unsent or self.strays))
     def link_dies(self) -> None:
         self.happen(Happening.LOST)
         self.connack = None
@@ -272,7 +294,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(
         picks=st.lists(
             st.tuples(
-                st.integers(0, 40),
+                st.integers(0, 12),
                 st.sampled_from((AckKind.PUBACK, AckKind.PUBREC, AckKind.PUBCOMP)),
                 st.sampled_from(CODES),
             ),
@@ -285,11 +307,13 @@ class OutboxMachine(RuleBasedStateMachine):
         """About what is under way, about what is not, about what this link has not been sent again."""
         self.settle([Acknowledgement(kind, 1 + pick, code) for pick, kind, code in picks])
 
-    @rule(most=st.integers(1, 8), code=st.sampled_from(CODES), backwards=st.booleans())
-    @precondition(lambda self: self.connack is not None)
-    def broker_answers_what_is_under_way(self, most: int, code: int, backwards: bool) -> None:
+    @rule(most=st.integers(1, 8), code=st.sampled_from(CODES), backwards=st.booleans(), acts=MOSTLY)
+    @precondition(lambda self: bool(self.under_way))
+    def broker_answers_what_is_under_way(self, most: int, code: int, backwards: bool, acts: bool) -> None:
         identifiers = list(self.under_way)[-most:] if backwards else list(self.under_way)[:most]
         self.settle([self.expected_answer(identifier, code) for identifier in identifiers])
+        if acts:
+            self.act()
 
     @rule(most=st.integers(1, 8))
     @precondition(lambda self: bool(self.unsent))
@@ -370,9 +394,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert not track.received, "no QoS 2 PUBLISH after its PUBREC while the session lives"
         assert track.fate is None, "what has met its fate is never sent"
         assert not self.stopped
-        assert not (message.retain and not self.connack.retain_available)
-        assert message.qos <= self.connack.maximum_qos
-        assert publish_size_bytes(message) <= (self.connack.maximum_packet_size or math.inf)
+        assert not forbids(self.connack, message)
         if self.durable and message.qos:
             assert serial in self.disk.values(), "what is not committed is never sent"
         if not track.refusals:
@@ -425,6 +447,8 @@ class OutboxMachine(RuleBasedStateMachine):
                 continue
             track.fate = fate.kind
             self.judge_fate(track)
+        # Those that spoke since the last answers.
+        self.connacks = [] if self.connack is None else [self.connack]
 
     def judge_fate(self, track: Track) -> None:
         message, fate = track.message, track.fate
@@ -450,20 +474,18 @@ class OutboxMachine(RuleBasedStateMachine):
             assert gave_up or self.impossible(message)
 
     def impossible(self, message: Message) -> bool:
-        connack = self.connack
-        assert connack is not None
-        too_large = publish_size_bytes(message) > (connack.maximum_packet_size or math.inf)
-        return too_large or message.qos > connack.maximum_qos or (message.retain and not connack.retain_available)
+        return any(forbids(connack, message) for connack in self.connacks)
 
     def accept(self, track: Track) -> None:
         self.positions += 1
         track.accepted, track.position = True, self.positions
 
-    def of(self, reply: object) -> list[Track]:
+    def of(self, reply: ReplyReference) -> list[Track]:
         return [track for track in self.tracks.values() if track.reply is reply]
 
     def in_line(self) -> list[Track]:
-        return [track for track in self.tracks.values() if not track.accepted and track.fate is None]
+        unheard = [track for track in self.tracks.values() if not track.accepted and track.fate is None]
+        return [track for track in unheard if not track.withdrawn]
 
     # ------------------------------------------------------------------------------------ invariants
 
@@ -546,14 +568,22 @@ class OutboxMachine(RuleBasedStateMachine):
             ):
                 break
             self.now += 9.0
-        assert all(track.fate for track in self.tracks.values()), "nothing accepted vanishes"
+        missing = [
+            track for track in self.tracks.values() if not track.fate and (track.accepted or not track.withdrawn)
+        ]
+        assert not missing, "nothing accepted vanishes"
         assert self.outbox.drained
         assert not self.disk
+
+
+def forbids(connack: Connack, message: Message) -> bool:
+    too_large = publish_size_bytes(message) > (connack.maximum_packet_size or math.inf)
+    return too_large or message.qos > connack.maximum_qos or (message.retain and not connack.retain_available)
 
 
 def serial_of(message: Message) -> int:
     return int(message.payload[:8].partition(b":")[0])
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase
