@@ -72,6 +72,7 @@ from hawk.messages import (
 )
 from hawk.ports import Ports
 
+Q = TypeVar("Q")
 T = TypeVar("T")
 Answer = tuple[MemoryObjectSendStream[T], MemoryObjectReceiveStream[T]]
 """A channel for one answer: the end that travels in the question, and the end that the asker keeps."""
@@ -121,11 +122,14 @@ class Service:
         self._scopes: list[anyio.CancelScope] = []
         self._waiting: set[anyio.CancelScope] = set()
         self.durable = durable
+        self.open = True
         self.ended = False
         self.crashed = False
+        self._report: StopReport | None = None
         self._gone = anyio.Event()
 
-        self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](SMALL_INBOX)
+        # Any number of tasks may ask for a connection at once; that must not keep the others' messages out.
+        self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](math.inf)
         self.to_queue_keeper, queue_inbox = anyio.create_memory_object_stream[ToQueueKeeper](ports.keeper_inbox)
         self.to_subscription_keeper, subscription_inbox = anyio.create_memory_object_stream[ToSubscriptionKeeper](
             ports.keeper_inbox
@@ -211,16 +215,21 @@ class Service:
                 tasks.start_soon(self._watch, name="hawk watchman")
         finally:
             self._finish()
-            if self._store is not None:
-                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + STOP_MARGIN_S):
-                    await self._store.aclose()
-            self._gone.set()
+            try:
+                if self._store is not None:
+                    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + STOP_MARGIN_S):
+                        await self._store.aclose()
+            finally:
+                self._gone.set()
 
     async def stop(self, drain_s: float) -> StopReport:
         """Stop within `drain_s` and half a second, and report. Every further call waits for the same end.
 
-        Cancelling ends the wait, not the stop. Raises `Stopped` when the actors end without a report.
+        Cancelling ends the wait, not the stop.
         """
+        self.open = False
+        if self._report is not None:
+            return self._report
         answer = anyio.create_memory_object_stream[StopReport](1)
         self._stops.send_nowait((drain_s, answer[0]))
         return await self.ask(answer)
@@ -233,6 +242,13 @@ class Service:
                 return await self.wait(receiver.receive)
             except anyio.EndOfStream:
                 raise Stopped("hawk stopped before it could answer") from None
+
+    async def request(self, channel: MemoryObjectSendStream[Q], question: Q, answer: Answer[T]) -> T:
+        """Send an actor a question that carries `answer[0]`, and `ask`. Cancelled, both ends are closed."""
+        sender, receiver = answer
+        with sender, receiver:
+            await self.send(channel, question)
+            return await self.ask(answer)
 
     async def send(self, channel: MemoryObjectSendStream[T], message: T) -> None:
         """Send to an actor. Raises `Stopped` when there are none any more. Cancelled, it was sent or not."""
@@ -278,11 +294,15 @@ class Service:
             waiting.append(answer)
             report = await self._stop(drain_s)
         except anyio.get_cancelled_exc_class():
+            self.open = False
             if not self.crashed:
-                with anyio.CancelScope(shield=True):
+                with anyio.CancelScope(shield=True) as scope:
+                    # A crash ends this one too: nobody would answer.
+                    self._scopes.append(scope)
                     report = await self._stop(self._config.cancel_drain_s)
             raise
         finally:
+            self._report = report
             self._end()
             waiting += [answer for _, answer in take_all(self._stop_inbox, None)]
             for answer in waiting:
@@ -293,15 +313,12 @@ class Service:
         report = StopReport()
         with anyio.CancelScope(deadline=anyio.current_time() + drain_s + STOP_MARGIN_S):
             receiving = anyio.create_memory_object_stream[None](1)
-            await self.to_subscription_keeper.send(StopReceiving(receiving[0]))
-            await self.ask(receiving)
+            await self.request(self.to_subscription_keeper, StopReceiving(receiving[0]), receiving)
             draining = anyio.create_memory_object_stream[StopReport](1)
-            await self.to_queue_keeper.send(Stop(drain_s, draining[0]))
-            report = await self.ask(draining)
+            report = await self.request(self.to_queue_keeper, Stop(drain_s, draining[0]), draining)
             closing = anyio.create_memory_object_stream[ConnectionReport](1)
             forget = self._store is None and self._config.client_id is None
-            await self.to_connector.send(Close(forget, closing[0]))
-            await self.ask(closing)
+            await self.request(self.to_connector, Close(forget, closing[0]), closing)
         return report
 
     def _end(self) -> None:
@@ -309,6 +326,7 @@ class Service:
             scope.cancel()
 
     def _finish(self) -> None:
+        self.open = False
         self.ended = True
         self._stats_collector.finish()
         for end in self._channels:

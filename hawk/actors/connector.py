@@ -55,6 +55,7 @@ from hawk.values import Cause, CauseKind, ConnectionState, Verdict
 logger = logging.getLogger("hawk.connector")
 
 TRAFFIC_REPORTS_PER_KEEP_ALIVE = 4
+_CHECK_THE_ADDRESS = "check `broker` and `port`, the network between, and that an MQTT 5 broker runs there"
 
 
 class Connector:
@@ -161,7 +162,7 @@ class Connector:
                 await self._to_backoff.send(Reset(afresh=False))
             case Effect.ASK_TO_DIAL_AFRESH:
                 self._report = record.started_afresh(self._report)
-                self._cause = None
+                self._cause, self._refused = None, False
                 await self._to_backoff.send(Reset(afresh=True))
             case Effect.STAND_DOWN:
                 await self._to_backoff.send(StandDown())
@@ -237,10 +238,11 @@ class Connector:
         failures = self._report.consecutive_failures
         refusal = self._judge(cause)
         level = logging.WARNING if refusal is None or self._refused else int(refusal.level)
+        # The first of an episode is loud, and one that was not loud does not begin any.
+        self._refused = self._refused or level >= logging.ERROR
         fields: dict[str, object] = {"attempt": failures, "cause": cause}
         if refusal is not None:
             fields["remedy"] = refusal.remedy
-            self._refused = True
         if cause.server_reference is not None:
             fields["server_reference"] = cause.server_reference
         log_event(logger, level, "connection attempt failed", **fields)
@@ -332,6 +334,15 @@ class Connector:
                 logger, logging.DEBUG, "connection state", before=before, after=after, hawk=self._client_identifier
             )
             if after is ConnectionState.FAILED:
-                attempts = self._report.consecutive_failures
-                log_event(logger, logging.ERROR, "connection failed", attempts=attempts, cause=self._cause)
+                refusal = None if self._cause is None else self._judge(self._cause)
+                remedy = _CHECK_THE_ADDRESS if refusal is None else refusal.remedy
+                log_event(
+                    logger,
+                    logging.ERROR,
+                    "connection failed",
+                    broker=f"{self._config.broker}:{self._config.port}",
+                    attempts=self._report.consecutive_failures,
+                    cause=self._cause,
+                    remedy=f"{remedy}; nothing is dialled any more until connect() is called",
+                )
         self._reporter.report(Report(self._report, events))

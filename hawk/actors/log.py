@@ -6,6 +6,8 @@ No payload and no credential is ever a field (promise C10).
 import logging
 from enum import Enum
 
+logging.getLogger("hawk").addHandler(logging.NullHandler())
+
 
 def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
     """Log `event`. Every handler sees one line; a structured one finds `record.event` and `record.hawk`."""

@@ -133,13 +133,11 @@ class QueueKeeper:
 
     async def _act(self, now: float) -> None:
         outbox = self._outbox
-        # Answers first: they let in those who stand in line, whose messages may then go out in this very batch.
-        self._answer()
-        if self._to_store is not None and (commit := outbox.take_commit(now)):
-            self._to_store.send_nowait(commit)
         if packets := outbox.take_packets(now):
             self._transmit(packets)
-            self._answer()
+        if self._to_store is not None and (commit := outbox.take_commit(now)):
+            self._to_store.send_nowait(commit)
+        self._answer()
         if self._lane is not None and outbox.stalled(now):
             await self._to_health_probe.send(Stalled(self._lane))
         if self._stop is not None and (outbox.drained or now >= self._stop_at):

@@ -59,14 +59,26 @@ class SubscriptionKeeper:
 
     async def run(self) -> None:
         """Receive, ask the core, act; for ever. Cancelling leaves at most the decisions of one batch undone."""
-        while True:
-            first = await receive_by(self._inbox, self._deadline())
-            now = anyio.current_time()
-            for message in take_all(self._inbox, first):
-                self._hear(message, now)
-            self._core.tick(now)
-            await self._act(self._core.take())
-            self._report()
+        try:
+            while True:
+                first = await receive_by(self._inbox, self._deadline())
+                now = anyio.current_time()
+                for message in take_all(self._inbox, first):
+                    self._hear(message, now)
+                self._core.tick(now)
+                await self._act(self._core.take())
+                self._report()
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what subscriptions still hold, when hawk ends without a stop: nobody would close it after this."""
+        self._core.stop()
+        decisions = self._core.take()
+        for deliveries in decisions.ended:
+            deliveries.close()
+        for answer in decisions.unanswered:
+            answer.close()
 
     def _deadline(self) -> float:
         deadline = self._core.deadline

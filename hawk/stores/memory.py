@@ -24,6 +24,7 @@ class MemoryStore:
         self._tail: list[Commit] = []
         self._open = False
         self._failing = ""
+        self._crashes = 0
         self._flowing: anyio.Event | None = None
 
     @property
@@ -50,15 +51,21 @@ class MemoryStore:
         return sorted(self._synced.values())
 
     async def commit(self, changes: Commit) -> None:
-        """Write and sync. Raises `StoreFailed` while told to fail. Cancelled before the sync, the write stays in the tail."""
+        """Write and sync. Cancelled before the sync, the write stays in the tail.
+
+        Raises `StoreFailed` while told to fail, and when the power was lost before the sync had ended.
+        """
         if self._failing:
             await anyio.lowlevel.checkpoint()
             raise StoreFailed(self._failing)
         self._tail.append(changes)
+        crashes = self._crashes
         while self._flowing is not None:
             await self._flowing.wait()
         if self.sync_s:
             await anyio.sleep(self.sync_s)
+        if crashes != self._crashes:
+            raise StoreFailed("the power was lost")
         self._sync(len(self._tail))
         self.commits += 1
 
@@ -91,6 +98,7 @@ class MemoryStore:
         self._sync(survives)
         self._tail.clear()
         self._open = False
+        self._crashes += 1
         return lost
 
     def _sync(self, commits: int) -> None:
