@@ -53,6 +53,7 @@ class Network:
         self._dark: tuple[Way, ...] = ()
         self._cut_after_bytes: int | None = None
         self._healed = anyio.Event()
+        self._over = False
 
     async def __aenter__(self) -> "Network":
         self._tasks = anyio.create_task_group()
@@ -63,6 +64,7 @@ class Network:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._tasks is not None
+        self._over = True
         self._break_links()
         self._tasks.cancel_scope.cancel()
         if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
@@ -169,10 +171,14 @@ class Network:
         await self._healed.wait()
 
     def start_delivering(self, transit: "Transit") -> None:
-        """Deliver what is under way there as it becomes due. Raises RuntimeError outside the network's block."""
+        """Deliver what is under way there as it becomes due; after the network's block it vanishes.
+
+        Raises RuntimeError before that block.
+        """
         if self._tasks is None:
             raise RuntimeError("a Network works inside its `async with` block")
-        self._tasks.start_soon(transit.deliver)
+        if not self._over:
+            self._tasks.start_soon(transit.deliver)
 
     def _break_links(self) -> int:
         living = [link for link in self._links if not link.is_over]
