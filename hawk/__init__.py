@@ -1,9 +1,8 @@
 """hawk: the MQTT client that never loses a message. Everything public is here, and comes in when it is first used."""
 
-import logging
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hawk.config import Config as Config
     from hawk.config import ReconnectionConfig as ReconnectionConfig
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from hawk.values import FateKind as FateKind
 
 __version__ = "0.1.0"
-
-logging.getLogger("hawk").addHandler(logging.NullHandler())
 
 _HOMES = {
     "hawk.config": ("Config", "ReconnectionConfig"),

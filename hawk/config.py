@@ -34,7 +34,7 @@ class _Problems:
         wanted = f"must be a number {bounds}{unit}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.found.append(Problem(key, f"{wanted}, not {value!r}"))
-        elif not math.isfinite(value) or not least <= value <= most:
+        elif not _is_finite(value) or not least <= value <= most:
             self.found.append(Problem(key, f"{wanted}, not {value!r}"))
 
     def duration(self, key: str, *, least: float = 0.0, most: float = math.inf) -> None:
@@ -50,7 +50,8 @@ class _Problems:
     def one_of(self, key: str, choices: tuple[object, ...]) -> None:
         """The setting must be one of `choices`."""
         value = getattr(self.settings, key)
-        if value not in choices:
+        # By type as well: True is not the QoS 1, and 1 not the answer yes.
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
             self.found.append(Problem(key, f"must be one of {', '.join(map(repr, choices))}, not {value!r}"))
 
     def text(self, key: str, *, least: int = 0) -> None:
@@ -66,6 +67,13 @@ class _Problems:
     def raise_if_any(self) -> None:
         if self.found:
             raise ConfigInvalid(self.found)
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False  # a whole number beyond every float
 
 
 def _encodes(text: str) -> bool:
@@ -227,10 +235,12 @@ class Config:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise ConfigInvalid([Problem("url", f"cannot be read: {error}")]) from None
+        except ValueError:
+            # What the parser says quotes the URL, and so perhaps the password.
+            what = "cannot be read: mqtt://[user[:password]@]host[:port], with /, #, ? and @ in a password percent-encoded"
+            raise ConfigInvalid([Problem("url", what)]) from None
         if parts.scheme not in ("mqtt", "tcp"):
-            problems.append(Problem("url", f"must begin with mqtt://, not {parts.scheme or 'nothing'}://"))
+            problems.append(Problem("url", "must begin with mqtt://"))
         if not host:
             problems.append(Problem("url", "names no host (mqtt://host:port)"))
         if parts.path not in ("", "/") or parts.query or parts.fragment:

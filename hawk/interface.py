@@ -6,7 +6,6 @@ the loop yields every 32 of them or every millisecond, so that a plain loop fill
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from random import Random
 from types import TracebackType
 from typing import Any, Protocol
@@ -60,6 +59,7 @@ class MQTTInterface:
         self._offered_bytes = 0
         self._unencodable = 0
         self._asking = 0
+        self._asked_to_connect = False
         self._unyielded = 0
         self._yielded_at = 0.0
 
@@ -72,6 +72,7 @@ class MQTTInterface:
         Cancelling ends only the wait: hawk goes on trying.
         """
         service = await self._start()
+        self._asked_to_connect = True
         answer = anyio.create_memory_object_stream[Opened](1)
         await service.send(service.to_connector, Open(answer[0]))
         opened = await service.ask(answer)
@@ -91,7 +92,7 @@ class MQTTInterface:
         latest one second after `drain_s`. Cancelling ends only the wait: the stop goes on by itself.
         """
         service = self._service
-        if service is None or service.ended:
+        if service is None:
             return StopReport()
         report = await service.stop(self._config.drain_s if drain_s is None else drain_s)
         await service.wait_gone()
@@ -128,9 +129,11 @@ class MQTTInterface:
         """
         message = self._message(topic, payload, qos, retain)
         service = self._service
-        if service is None or service.ended:
+        if service is None or not service.open:
             service = await self._start()
         await self._yield_now_and_then()
+        if not service.open:
+            raise Stopped("hawk is stopping")
         if self._has_room(service, message):
             receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
             await self._offer(service, Offer((message,), receipt.reference), message.size_bytes)
@@ -144,9 +147,9 @@ class MQTTInterface:
         instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
         """
         message = self._message(topic, payload, qos, retain)
-        service = self._live_service()
-        if service is None:
-            raise Stopped("call connect() first")
+        service = self._service
+        if service is None or not service.open:
+            raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
         room = self._has_room(service, message)
         up = self.connection_state is ConnectionState.CONNECTED
         if not room and not service.durable and (up or self._config.overflow in ("wait", "reject")):
@@ -162,6 +165,8 @@ class MQTTInterface:
         if room:
             self._offered += 1
             self._offered_bytes += message.size_bytes
+        else:
+            self._forget_room(service)
         return receipt
 
     async def publish_many(
@@ -174,10 +179,10 @@ class MQTTInterface:
         that of a cancelled batch some may be accepted: those before the rest, in order.
         """
         batch = [self._message(topic, payload, qos, retain) for topic, payload in messages]
-        service = self._service
-        if service is None or service.ended:
-            service = await self._start()
+        service = await self._start()
         await checkpoint()
+        if not service.open:
+            raise Stopped("hawk is stopping")
         fitting = 0
         size_bytes = 0
         if not service.durable and batch and self._has_room(service, batch[0]):
@@ -211,6 +216,7 @@ class MQTTInterface:
 
     async def __aenter__(self) -> "MQTTInterface":
         service = await self._start()
+        self._asked_to_connect = True
         await service.send(service.to_connector, Open())
         return self
 
@@ -225,8 +231,13 @@ class MQTTInterface:
         """The running service; starts one when there is none. Raises `OutboxUnavailable`, `OutboxInUse` or `Stopped`."""
         async with self._starting:
             service = self._service
-            if service is not None and not service.ended:
-                return service
+            if service is not None:
+                if service.open:
+                    return service
+                if not service.ended:
+                    raise Stopped("hawk is stopping")
+                # The store is closed by then, and can be opened again.
+                await service.wait_gone()
             if not self._config.enabled:
                 raise Stopped("MQTT is disabled in the configuration (enabled: false)")
             store = self._ports.outbox_store
@@ -236,12 +247,13 @@ class MQTTInterface:
                 raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
             self._refresh()
             # A new run takes its offers from the first again.
-            self._snapshot = self._snapshot._replace(ledger=replace(self._snapshot.ledger, taken=0, taken_bytes=0))
+            self._snapshot = self._snapshot._replace(ledger=self._snapshot.ledger._replace(taken=0, taken_bytes=0))
             service = Service(
                 self._config, self._ports, self._client_identifier, recovered=recovered, opening=self._snapshot
             )
             self._room = Room(0, 0)
-            self._offered = self._offered_bytes = self._asking = 0
+            self._offered = self._offered_bytes = 0
+            self._asked_to_connect = False
             if store is None:
                 self._room = Room(self._config.message_queue_size, self._config.message_queue_bytes)
             self._nursery.start_soon(service.run)
@@ -251,11 +263,11 @@ class MQTTInterface:
 
     def _patience_s(self) -> float:
         """How long a SUBACK is waited for: not at all while it cannot come."""
-        soon = (ConnectionState.CONNECTING, ConnectionState.CONNECTED)
+        soon = {ConnectionState.CONNECTING, ConnectionState.CONNECTED}
+        if self._asked_to_connect:
+            # Whoever subscribes right after that is faster than the first report of it.
+            soon.add(ConnectionState.DISCONNECTED)
         return self._config.suback_timeout_s if self.connection_state in soon else 0.0
-
-    def _live_service(self) -> Service | None:
-        return None if self._service is None or self._service.ended else self._service
 
     def _message(self, topic: str, payload: Payload, qos: int | None, retain: bool) -> Message:
         try:
@@ -263,18 +275,18 @@ class MQTTInterface:
                 validate_topic(topic),
                 payload if type(payload) is bytes else encode_payload(topic, payload),
                 self._config.qos if qos is None else self._valid_qos(qos),
-                retain,
+                _valid_retain(retain),
             )
         except MessageInvalid:
             self._unencodable += 1
             raise
 
-    def _valid_qos(self, qos: int | None) -> int:
+    def _valid_qos(self, qos: object) -> int:
         if qos is None:
             return self._config.qos
-        if qos not in (0, 1, 2) or isinstance(qos, bool):
+        if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1, 2):
             raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
-        return qos
+        return int(qos)
 
     def _has_room(self, service: Service, message: Message) -> bool:
         if service.durable or self._asking:
@@ -285,6 +297,12 @@ class MQTTInterface:
                 return True
             self._room = service.room.latest() or room
         return False
+
+    def _forget_room(self, service: Service) -> None:
+        """What asked for room may have used what was lent before: only what the keeper lends from now on counts."""
+        if service is self._service:
+            service.room.latest()
+            self._room = Room(self._offered, self._offered_bytes)
 
     async def _offer(self, service: Service, offer: Offer, size_bytes: int) -> None:
         """Send an offer within the room. Once this begins the messages count as accepted, so it is shielded: the keeper
@@ -305,6 +323,7 @@ class MQTTInterface:
         receipt = Receipt(len(messages), accepted=False, service=service, learn=self._learn)
         reference = receipt.reference
         self._asking += 1
+        self._forget_room(service)
         try:
             await service.send(service.to_queue_keeper, Offer(messages, reference, asks=True))
             await receipt.accepted()
@@ -312,9 +331,12 @@ class MQTTInterface:
             if not service.ended:
                 with anyio.CancelScope(shield=True):
                     await service.send(service.to_queue_keeper, Withdraw(reference))
+            self._forget_room(service)
             raise
         finally:
             self._asking -= 1
+            if service is self._service:
+                self._room = service.room.latest() or self._room
         return receipt
 
     async def _yield_now_and_then(self) -> None:
@@ -347,7 +369,7 @@ async def open_mqtt(
 
     `target` is a URL (`mqtt://[user:password@]host[:port]`) or a `Config`; `settings` are `Config`'s and
     `ReconnectionConfig`'s names. Raises `ConfigInvalid`, with every problem at once, before anything starts.
-    Cancelling the block stops within `cancel_drain_s` and half a second.
+    What the block raises leaves it as it is. Cancelling the block stops within `cancel_drain_s` and half a second.
     """
     if isinstance(target, Config):
         if settings:
@@ -355,5 +377,26 @@ async def open_mqtt(
         config = target
     else:
         config = Config.from_url(target, **settings)
-    async with anyio.create_task_group() as nursery, MQTTInterface(config, nursery, ports=ports) as mqtt:
-        yield mqtt
+    raised: BaseException | None = None
+    try:
+        async with anyio.create_task_group() as nursery, MQTTInterface(config, nursery, ports=ports) as mqtt:
+            try:
+                yield mqtt
+            except BaseException as error:
+                raised = error
+                raise
+    except BaseExceptionGroup as group:
+        # Alone in the group: no actor failed, and the nursery is hawk's own affair.
+        if raised is None or group.exceptions != (raised,):
+            raise
+        alone = raised
+    else:
+        return
+    raise alone
+
+
+def _valid_retain(retain: object) -> bool:
+    # The codec takes nothing but a bool, and what it cannot encode would end the link's writer.
+    if isinstance(retain, bool):
+        return retain
+    raise MessageInvalid(f"retain must be True or False, not {retain!r}")

@@ -16,7 +16,10 @@ def encode_payload(topic: str, payload: Payload) -> bytes:
     if type(payload) is bytes:
         encoded = payload
     elif isinstance(payload, bytes | bytearray | memoryview):
-        encoded = bytes(payload)
+        try:
+            encoded = bytes(payload)
+        except ValueError as error:
+            raise MessageInvalid(f"the payload for {topic!r} cannot be read: {error}") from error
     elif isinstance(payload, str):
         try:
             encoded = payload.encode()

@@ -32,6 +32,11 @@ class ReceivedMessage(NamedTuple):
     retain: bool
     redelivered: bool = False
 
+    def __repr__(self) -> str:
+        """Everything but the payload: it has no place in a log (promise C10)."""
+        size = f"{len(self.payload)} bytes"
+        return f"<ReceivedMessage on {self.topic!r}: {size}, QoS {self.qos}{', redelivered' if self.redelivered else ''}>"
+
     def text(self) -> str:
         """The payload as UTF-8. Raises `UnicodeDecodeError`, which ends nothing but this call."""
         return self.payload.decode()
@@ -158,8 +163,7 @@ class EventStream:
         self._events.close()
 
     def __del__(self) -> None:
-        self._sender.close()
-        self._events.close()
+        self.close()
 
 
 class Watchers:
@@ -197,7 +201,11 @@ class Watchers:
         if service is None or service.ended:
             return
         while self._waiting:
-            await service.send(service.to_stats, Watch(self._waiting.pop(0)))
+            sender = self._waiting[0]
+            await service.send(service.to_stats, Watch(sender))
+            # Only now: cancelled before, it is still to be told.
+            if sender in self._waiting:
+                self._waiting.remove(sender)
         if self._readers and not self._service_told:
             self._service_told = True
             await service.send(service.to_queue_keeper, WatchFates(watched=True))

@@ -1,6 +1,5 @@
 """The values that hawk's messages carry: what a message is, how it can end, where the connection stands."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
@@ -54,8 +53,7 @@ class Fate(NamedTuple):
     reason_code: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Ledger:
+class Ledger(NamedTuple):
     """Where every message went, as one whole value (promise C4). `revision` orders two ledgers of one keeper.
 
     recovered + accepted + replayed = acknowledged + sent + dead_lettered + expired + dropped + superseded + unknown

@@ -128,8 +128,7 @@ class Service:
         self._report: StopReport | None = None
         self._gone = anyio.Event()
 
-        # Any number of tasks may ask for a connection at once; that must not keep the others' messages out.
-        self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](math.inf)
+        self.to_connector, connector_inbox = anyio.create_memory_object_stream[ToConnector](SMALL_INBOX)
         self.to_queue_keeper, queue_inbox = anyio.create_memory_object_stream[ToQueueKeeper](ports.keeper_inbox)
         self.to_subscription_keeper, subscription_inbox = anyio.create_memory_object_stream[ToSubscriptionKeeper](
             ports.keeper_inbox

@@ -142,10 +142,12 @@ class Outbox:
             parked.admitted += 1
         return True
 
-    def _seat_line(self) -> None:
-        line = self._admission.line
+    def _seat_line(self) -> bool:
+        """Let in those in line whom there is room for. True when anyone came in."""
+        line, newest = self._admission.line, self._last_number
         while line and self._seat(line[0]):
             line.popleft()
+        return self._last_number != newest
 
     def _refuse(self, parked: Parked, fate: Fate) -> None:
         for message in parked.offer.messages[parked.admitted :]:
@@ -239,8 +241,12 @@ class Outbox:
         self._deferrals.add(entry, now + ceiling_s(entry.refusals, self._config.reconnection))
 
     def take_packets(self, now: float) -> tuple[Outgoing, ...]:
-        """What goes on the lane now: what is unfinished, then the backlog as far as credit and commits allow."""
+        """What goes on the lane now: what is unfinished, then the backlog as far as credit and commits allow.
+
+        Lets in whom there is room for, before it and as room becomes free.
+        """
         packets, self._packets = self._packets, []
+        self._seat_line()
         if self._connack is not None:
             if not self._window.in_flight:
                 self._progress_at = now
@@ -248,6 +254,8 @@ class Outbox:
             packets += self._window.resume(ready=self._ready)
             if self._ready and not self._window.returned:
                 self._take_backlog(packets, self._connack)
+                while self._admission.line and self._seat_line():
+                    self._take_backlog(packets, self._connack)
         self._count_those_who_wait()
         return tuple(packets)
 
@@ -301,8 +309,7 @@ class Outbox:
         self._commits.delete(entry)
 
     def take_answers(self) -> list[Told]:
-        """What senders are to be told, in order. Lets in whom there is room for now."""
-        self._seat_line()
+        """What senders are to be told, in order."""
         answers, self._answers = self._answers, []
         return answers
 

@@ -164,6 +164,7 @@ class TestOverflow:
         ask(outbox, *texts("e"))
         told(outbox)
         outbox.close()
+        assert sent(outbox) == []
         assert told(outbox) == [("e", "full")]
 
     @pytest.mark.parametrize("overflow", ["drop_oldest", "wait"])

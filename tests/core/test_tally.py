@@ -1,6 +1,5 @@
 """What `stats` means: SPEC.md's ten keys as DESIGN.md section 10 defines them, C4 beside them, own writes included."""
 
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given
@@ -97,14 +96,14 @@ def test_only_a_newer_report_replaces_an_older_one() -> None:
     older = newest(
         snapshot,
         connection=CONNECTION._replace(revision=4, total_connections=0),
-        ledger=replace(LEDGER, revision=9, accepted=0),
+        ledger=LEDGER._replace(revision=9, accepted=0),
         inbound=InboundReport(4),
     )
     assert older == snapshot
     newer = newest(
         snapshot,
         connection=CONNECTION._replace(revision=5),
-        ledger=replace(LEDGER, revision=10),
+        ledger=LEDGER._replace(revision=10),
         inbound=InboundReport(6),
     )
     assert [report.revision for report in newer] == [5, 10, 6]

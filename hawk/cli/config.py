@@ -1,0 +1,114 @@
+"""`hawk config`: checks a configuration file, shows what is in force and where it came from, and writes new files.
+
+Exit code 0, or 2 with every problem on stderr, one a line: `hawk.yaml:7:16: max_retries: must be ...`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from hawk.cli.exit_codes import ExitCode
+from hawk.errors import ConfigInvalid
+
+config_app = App(name="config", help="Check, show and write configuration files.")
+
+
+@config_app.command
+def check(file: Path, /) -> int:
+    """Tell everything that is wrong with a configuration file. The environment is left out of it.
+
+    Parameters
+    ----------
+    file
+        A YAML file, or a TOML file whose name ends in `.toml`.
+    """
+    from hawk.service.settings import load_settings
+
+    try:
+        loaded = load_settings(file, environ={}, flags={})
+    except ConfigInvalid as invalid:
+        return _refuse(invalid)
+    _warn(loaded.warnings)
+    _write(f"{file}: no problems\n")
+    return ExitCode.OK
+
+
+@config_app.command
+def show(
+    *,
+    config: Annotated[Path | None, Parameter(name="--config")] = None,
+    origin: Annotated[bool, Parameter(name="--origin", negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Print the settings in force, of the file, HAWK_* variables and defaults, as a YAML file. A password is ***.
+
+    Parameters
+    ----------
+    config
+        A YAML or TOML file of settings.
+    origin
+        Say of each setting where it came from.
+    as_json
+        Print one JSON object.
+    """
+    from hawk.service.settings import load_settings
+    from hawk.service.writing import settings_yaml, shown_settings
+
+    try:
+        loaded = load_settings(config, environ=os.environ, flags={})
+    except ConfigInvalid as invalid:
+        return _refuse(invalid)
+    _warn(loaded.warnings)
+    settings = shown_settings(loaded.config)
+    if as_json:
+        _write(_as_json({"mqtt": settings} | ({"origins": loaded.origins} if origin else {})))
+    else:
+        _write(settings_yaml(settings, loaded.origins if origin else None))
+    return ExitCode.OK
+
+
+@config_app.command
+def schema() -> int:
+    """Print the JSON Schema of a configuration file, for editors."""
+    from hawk.service.schema import json_schema
+
+    _write(_as_json(json_schema()))
+    return ExitCode.OK
+
+
+@config_app.command
+def new() -> int:
+    """Print a commented YAML file with every setting and its default."""
+    from hawk.service.writing import template
+
+    _write(template())
+    return ExitCode.OK
+
+
+def _refuse(invalid: ConfigInvalid) -> int:
+    count = len(invalid.problems)
+    _complain([*map(str, invalid.problems), f"{count} problem{'s' if count != 1 else ''}"])
+    return ExitCode.USAGE
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    _complain([f"warning: {warning}" for warning in warnings])
+
+
+def _complain(lines: Iterable[str]) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+
+
+def _write(text: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.write(text)
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

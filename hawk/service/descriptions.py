@@ -1,0 +1,63 @@
+"""What each setting is for and which values it takes, in words for `hawk config new` and for the JSON Schema.
+
+The dataclasses enforce the bounds; a test holds this table against them.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+_UINT16 = 65_535
+_UINT32 = 4_294_967_295
+
+
+class Description(NamedTuple):
+    """A setting in words, and its bounds in the words of JSON Schema."""
+
+    text: str
+    bounds: Mapping[str, object] = MappingProxyType({})
+
+
+def _numbers(text: str, minimum: float, maximum: float | None = None) -> Description:
+    bounds: dict[str, object] = {"minimum": minimum}
+    return Description(text, bounds if maximum is None else bounds | {"maximum": maximum})
+
+
+DESCRIPTIONS: Final[Mapping[str, Description]] = {
+    "url": Description(
+        "mqtt://[user[:password]@]host[:port], in the place of `broker`, `port` and what else it names.",
+        {"pattern": "^[A-Za-z]+://"},
+    ),
+    "broker": Description("Name or address of the broker.", {"minLength": 1, "maxLength": _UINT16}),
+    "port": _numbers("Its TCP port.", 1, _UINT16),
+    "client_id": Description("The client identifier; null draws one at random.", {"maxLength": _UINT16}),
+    "username": Description("User name for the broker.", {"maxLength": _UINT16}),
+    "password": Description("Password for the broker; better in a file of its own.", {"maxLength": _UINT16}),
+    "password_file": Description("File that holds the password, relative to this file; one newline at its end is cut."),
+    "enabled": Description("false: nothing is dialled, and publishing raises at once."),
+    "qos": _numbers("Quality of service of a publish that names none: 0, 1 or 2.", 0, 2),
+    "max_retries": _numbers("Dials after the first that may fail in a row before FAILED; null: for ever.", 0, _UINT32),
+    "initial_retry_delay": _numbers("Seconds before the first dial again.", 0.001),
+    "max_retry_delay": _numbers("The longest wait between two dials, in seconds.", 0.001),
+    "backoff_multiplier": _numbers("Each delay is this many times the one before.", 1),
+    "jitter_factor": _numbers("The share of a delay, from 0 to 1, within which the wait is drawn at random.", 0, 1),
+    "connection_timeout": _numbers("Seconds that name lookup, TCP and CONNACK may take together.", 0.001),
+    "health_check_interval": _numbers("The keep alive in seconds: the broker is heard from this often.", 0.1, _UINT16),
+    "ping_timeout_s": _numbers(
+        "Seconds that a ping may go unanswered; null: the smaller of 10 and half of `health_check_interval`.", 0.01
+    ),
+    "message_queue_size": _numbers("The most messages that wait to be sent.", 1, _UINT32),
+    "message_queue_bytes": _numbers("The most bytes of messages that wait to be sent.", 1, 1 << 62),
+    "overflow": Description("What happens to a message for which there is no room while the link is down."),
+    "message_retry_limit": _numbers("How often a message is tried again that the broker refused for now.", 0, _UINT32),
+    "max_inflight": _numbers("The most messages sent and not yet acknowledged.", 1, 65_023),
+    "receive_maximum": _numbers("The most messages that the broker may have on their way to hawk.", 1, _UINT16),
+    "max_packet_size": _numbers("The largest packet that hawk takes from the broker, in bytes.", 64, 268_435_460),
+    "session_expiry_s": _numbers("Seconds that the broker is asked to keep the session without a link.", 0, _UINT32),
+    "stable_after_s": _numbers("Seconds that a link must have been up to count as good again.", 0),
+    "ack_timeout_s": _numbers("Seconds that a broker may acknowledge nothing before hawk hangs up.", 0.01),
+    "suback_timeout_s": _numbers("Seconds that the backlog waits for subscriptions to be confirmed.", 0.01),
+    "drain_s": _numbers("Seconds that a stop may take to deliver what is left.", 0),
+    "cancel_drain_s": _numbers("Seconds that a cancellation may take to deliver what is left.", 0),
+    "on_auth_failure": Description("What refused credentials lead to."),
+}

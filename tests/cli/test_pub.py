@@ -1,0 +1,218 @@
+"""`hawk pub`: every message arrives, each once and in order, or the exit code and the last line say that it did not."""
+
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from hawk.testing import Broker
+
+Run = Callable[..., Awaitable[Any]]
+Until = Callable[[Callable[[], object]], Awaitable[None]]
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_one_message_goes_out_at_qos_1_and_is_waited_for(run: Run, broker: Broker, port: str) -> None:
+    result = await run("pub", "-h", "127.0.0.1", "-p", port, "-t", "a/b", "-m", "-hello", "-i", "ann", "--json")
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out) == {"messages": 1, "acknowledged": 1, "unacknowledged": 0, "exit_code": 0}
+    (arrival,) = broker.arrivals
+    assert (arrival.topic, arrival.payload, arrival.qos, arrival.retain) == ("a/b", b"-hello", 1, False)
+    assert arrival.client_identifier == "ann"
+
+
+async def test_a_retained_payload_of_any_bytes_at_qos_2(run: Run, broker: Broker, port: str) -> None:
+    result = await run("pub", "-p", port, "-t", "a", "-m", b"\xff\x00"[:1], "-q", "2", "-r")
+    assert (result.code, result.out, result.err) == (0, b"", "")
+    (arrival,) = broker.arrivals
+    assert (arrival.payload, arrival.qos, arrival.retain) == (b"\xff", 2, True)
+
+
+async def test_a_file_is_one_message(start: Run, run: Run, broker: Broker, port: str, tmp_path: Path) -> None:
+    content = os.urandom(100_000)
+    (tmp_path / "file").write_bytes(content)
+    assert (await run("pub", "-p", port, "-t", "a", "-f", str(tmp_path / "file"))).code == 0
+    child = await start("pub", "-p", port, "-t", "b", "-f", "-", "-q", "0")
+    await child.send(content)
+    await child.close_input()
+    assert (await child.end()).code == 0
+    assert broker.received() == [("a", content), ("b", content)]
+
+
+async def test_lines_of_any_length_and_any_bytes(start: Run, broker: Broker, port: str) -> None:
+    lines = [b"first", b"\xff\xfe", b" \r", os.urandom(300_000).replace(b"\n", b"-"), b"last, without its newline"]
+    child = await start("pub", "-p", port, "-t", "a", "-l", "--json")
+    await child.send(b"\n\n".join(lines))
+    await child.close_input()
+    result = await child.end()
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out)["acknowledged"] == len(lines)
+    assert [payload for _, payload in broker.received()] == lines
+
+
+async def test_a_line_goes_out_before_the_next_one_comes(start: Run, broker: Broker, port: str, until: Until) -> None:
+    child = await start("pub", "-p", port, "-t", "a", "-l")
+    await child.send(b"1\n2")
+    await until(lambda: broker.received() == [("a", b"1")])
+    await child.send(b"3\n")
+    await until(lambda: broker.received() == [("a", b"1"), ("a", b"23")])
+    await child.close_input()
+    assert (await child.end()).code == 0
+
+
+async def test_lines_come_from_files_as_well(start: Run, broker: Broker, port: str, tmp_path: Path) -> None:
+    lines = [str(number).encode() for number in range(20_000)]
+    (tmp_path / "lines").write_bytes(b"\n".join(lines))
+    with (tmp_path / "lines").open() as file:
+        assert (await (await start("pub", "-p", port, "-t", "a", "-l", stdin=file.fileno())).end()).code == 0
+    assert [payload for _, payload in broker.received()] == lines
+
+
+async def test_no_lines_are_done_at_once(run: Run, port: str) -> None:
+    assert (await run("pub", "-p", port, "-t", "a", "-l")).code == 0
+
+
+async def test_lines_typed_on_a_terminal(start_on_terminal: Run, broker: Broker, port: str, until: Until) -> None:
+    terminal = await start_on_terminal("pub", "-p", port, "-t", "a", "-l")
+    terminal.type(b"typed\n")
+    await until(lambda: broker.received() == [("a", b"typed")])
+    terminal.type(b"\x04")
+    assert await terminal.end() == 0
+
+
+async def test_lines_survive_a_broker_that_dies_twice(
+    start: Run, broker: Broker, port: str, settings: Callable[..., str], until: Until
+) -> None:
+    lines = [str(number).encode() for number in range(5_000)]
+    config = settings(initial_retry_delay=0.05, max_retry_delay=0.1, port=port)
+    child = await start("pub", "--config", config, "-t", "a", "-l")
+
+    async def feed() -> None:
+        for begin in range(0, len(lines), 100):
+            await child.send(b"".join(line + b"\n" for line in lines[begin : begin + 100]))
+            await anyio.sleep(0.005)
+        await child.close_input()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(feed)
+        for threshold in (500, 2_500):
+            await until(lambda threshold=threshold: len(broker.arrivals) > threshold)
+            await broker.kill()
+            await anyio.sleep(0.1)
+            await broker.restart()
+    result = await child.end()
+    assert result.code == 0
+    assert "reconnected" in result.err
+    first = list(dict.fromkeys(arrival.payload for arrival in broker.arrivals))
+    assert first == lines
+
+
+async def test_out_of_time_says_how_many_are_not_acknowledged(start: Run, broker: Broker, port: str) -> None:
+    """With room for all lines, and with more than there is room for: those wait in the pipe and are not counted."""
+    broker.acknowledge(False)
+    few = await start("pub", "-p", port, "-t", "a", "-l", "-W", "1.5", "--json")
+    many = await start("pub", "-p", port, "-t", "b", "-l", "-W", "1.5", "--json")
+    await few.send(b"1\n2\n3\n")
+    await few.close_input()
+    with anyio.move_on_after(1):
+        await many.send(b"line\n" * 100_000)
+    result = await few.end()
+    assert result.code == 5
+    assert "timed out after 1.5 s: 3 of 3 messages not acknowledged" in result.err
+    assert json.loads(result.out)["unacknowledged"] == 3
+    result = await many.end()
+    assert result.code == 5
+    told = json.loads(result.out)
+    assert told["acknowledged"] == 0
+    assert 2_000 < told["messages"] == told["unacknowledged"] < 50_000
+
+
+async def test_a_refused_message_exits_4_and_the_others_arrive(start: Run, broker: Broker, port: str) -> None:
+    broker.answer_publishes_with(0x87)
+    child = await start("pub", "-p", port, "-t", "a", "-l", "--json")
+    await child.send(b"no\n")
+    with anyio.fail_after(20):
+        while not broker.arrivals:
+            await anyio.sleep(0.01)
+    broker.answer_publishes_with(0)
+    await child.send(b"yes\n")
+    await child.close_input()
+    result = await child.end()
+    assert result.code == 4
+    told = json.loads(result.out)
+    assert (told["acknowledged"], told["unacknowledged"], told["reason_code"]) == (1, 1, 0x87)
+    assert broker.received() == [("a", b"yes")]
+
+
+async def test_sigterm_delivers_what_was_read_and_exits_0(
+    start: Run, broker: Broker, port: str, settings: Callable[..., str], until: Until
+) -> None:
+    child = await start("pub", "-p", port, "-t", "a", "-l", "--json", "--config", settings(drain_s=60))
+    await child.send(b"1\n2\nhalf a li")
+    await until(lambda: len(broker.received()) == 2)
+    child.process.send_signal(signal.SIGTERM)
+    result = await child.end()
+    assert (result.code, result.err) == (0, "")
+    assert json.loads(result.out) == {"messages": 2, "acknowledged": 2, "unacknowledged": 0, "exit_code": 0}
+    assert broker.received() == [("a", b"1"), ("a", b"2")]
+
+
+async def test_sigterm_without_acknowledgements_exits_1_when_the_drain_is_over(
+    start: Run, broker: Broker, port: str, settings: Callable[..., str], until: Until
+) -> None:
+    broker.acknowledge(False)
+    child = await start("pub", "-p", port, "-t", "a", "-l", "--config", settings(drain_s=0.2))
+    await child.send(b"1\n2\n")
+    await until(lambda: len(broker.received()) == 2)
+    child.process.send_signal(signal.SIGTERM)
+    result = await child.end()
+    assert result.code == 1
+    assert "stopped by SIGTERM: 2 of 2 messages not acknowledged" in result.err
+
+
+async def test_sigterm_before_the_broker_is_reached_exits_1(start: Run, free_tcp_port: int) -> None:
+    child = await start("pub", "-p", str(free_tcp_port), "-t", "a", "-m", "x", "--retry")
+    with anyio.fail_after(20):
+        await child.read_errors_until(b"attempt 1")
+    child.process.send_signal(signal.SIGTERM)
+    assert (await child.end()).code == 1
+
+
+async def test_ctrl_c_exits_130_and_says_what_is_not_delivered(
+    start_on_terminal: Run, broker: Broker, port: str, settings: Callable[..., str], until: Until
+) -> None:
+    broker.acknowledge(False)
+    config = settings(cancel_drain_s=0.1)
+    terminal = await start_on_terminal("pub", "-p", port, "-t", "a", "-l", "--config", config)
+    terminal.type(b"1\n2\n")
+    await until(lambda: len(broker.received()) == 2)
+    terminal.type(b"\x03")
+    assert await terminal.end() == 130
+    assert "interrupted: 2 of 2 messages not acknowledged" in terminal.screen
+
+
+async def test_ctrl_c_does_not_wait_for_what_sigterm_left_time_for(
+    start_on_terminal: Run, broker: Broker, port: str, settings: Callable[..., str], until: Until
+) -> None:
+    broker.acknowledge(False)
+    config = settings(drain_s=60, cancel_drain_s=0.1)
+    terminal = await start_on_terminal("pub", "-p", port, "-t", "a", "-m", "x", "--config", config, "-W", "60")
+    await until(lambda: len(broker.received()) == 1)
+    os.kill(terminal.process.pid, signal.SIGTERM)
+    await anyio.sleep(0.2)
+    assert terminal.process.returncode is None
+    terminal.type(b"\x03")
+    assert await terminal.end() == 130
+
+
+async def test_a_closed_output_does_not_change_how_it_ended(start: Run, broker: Broker, port: str) -> None:
+    child = await start("pub", "-p", port, "-t", "a", "-m", "x", "--json")
+    await child.process.stdout.aclose()
+    assert await child.process.wait() == 0
+    assert broker.received() == [("a", b"x")]
