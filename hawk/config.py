@@ -237,7 +237,9 @@ class Config:
             host, port = parts.hostname, parts.port
         except ValueError:
             # What the parser says quotes the URL, and so perhaps the password.
-            what = "cannot be read: mqtt://[user[:password]@]host[:port], with /, #, ? and @ in a password percent-encoded"
+            what = (
+                "cannot be read: mqtt://[user[:password]@]host[:port], with /, #, ? and @ in a password percent-encoded"
+            )
             raise ConfigInvalid([Problem("url", what)]) from None
         if parts.scheme not in ("mqtt", "tcp"):
             problems.append(Problem("url", "must begin with mqtt://"))

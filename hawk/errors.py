@@ -69,7 +69,8 @@ class GaveUp(HawkError):
         self.why = why
         self.attempts = attempts
         self.reason_code = reason_code
-        super().__init__(f"gave up after {attempts} attempt{'s' if attempts != 1 else ''}: {why}")
+        after = f" after {attempts} attempt{'s' if attempts != 1 else ''}" if attempts else ""
+        super().__init__(f"gave up{after}: {why}")
 
 
 class Refused(HawkError):

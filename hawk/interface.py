@@ -4,6 +4,7 @@ Between here and the actors there are channels only. While the Queue keeper has 
 the loop yields every 32 of them or every millisecond, so that a plain loop fills batches and starves nobody.
 """
 
+import itertools
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
@@ -18,8 +19,9 @@ from hawk.config import Config
 from hawk.core.tally import Offered, Stats, newest, tally
 from hawk.core.topics import validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
+from hawk.interrupts import uninterrupted
 from hawk.links.dialing import tcp_dialer
-from hawk.messages import Offer, Open, Opened, Room, Snapshot, StopReport, Withdraw
+from hawk.messages import Offer, Open, Opened, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
@@ -30,6 +32,9 @@ from hawk.wiring import Service
 
 OFFERS_WITHOUT_YIELDING = 32
 LONGEST_WITHOUT_YIELDING_S = 0.001
+
+
+_numbers = itertools.count(1)
 
 
 class Nursery(Protocol):
@@ -50,15 +55,13 @@ class MQTTInterface:
         self._nursery = nursery
         self._ports = ports or Ports(tcp_dialer(config), None, SystemWallClock(), Random())
         self._client_identifier = config.client_id or f"hawk-{self._ports.random.getrandbits(64):016x}"
+        # Two hawks may be given one client identifier; a log must tell them apart all the same.
+        self._name = f"{self._client_identifier}#{next(_numbers)}"
         self._service: Service | None = None
         self._starting = anyio.Lock()
         self._snapshot = Snapshot()
         self._watchers = Watchers()
-        self._room = Room(0, 0)
-        self._offered = 0
-        self._offered_bytes = 0
         self._unencodable = 0
-        self._asking = 0
         self._asked_to_connect = False
         self._unyielded = 0
         self._yielded_at = 0.0
@@ -74,8 +77,7 @@ class MQTTInterface:
         service = await self._start()
         self._asked_to_connect = True
         answer = anyio.create_memory_object_stream[Opened](1)
-        await service.send(service.to_connector, Open(answer[0]))
-        opened = await service.ask(answer)
+        opened = await service.request(service.to_connector, Open(answer[0]), answer)
         self._snapshot = newest(self._snapshot, connection=opened.report)
         if opened.report.state is ConnectionState.FAILED:
             cause = opened.cause
@@ -109,7 +111,8 @@ class MQTTInterface:
     def stats(self) -> Stats:
         """SPEC.md's ten keys, and beside them every column of the ledger. Reads your own writes."""
         self._refresh()
-        return tally(self._snapshot, Offered(self._offered, self._unencodable))
+        offered = 0 if self._service is None else self._service.credit.offered
+        return tally(self._snapshot, Offered(offered, self._unencodable))
 
     def events(self) -> EventStream:
         """Every state change and every fate from now on, as an async iterator; it ends when hawk disconnects.
@@ -134,9 +137,10 @@ class MQTTInterface:
         await self._yield_now_and_then()
         if not service.open:
             raise Stopped("hawk is stopping")
-        if self._has_room(service, message):
+        size_bytes = message.size_bytes
+        if service.credit.allows(size_bytes):
             receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
-            await self._offer(service, Offer((message,), receipt.reference), message.size_bytes)
+            await self._offer(service, Offer((message,), receipt.reference), size_bytes)
             return receipt
         return await self._ask(service, (message,))
 
@@ -150,7 +154,7 @@ class MQTTInterface:
         service = self._service
         if service is None or not service.open:
             raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
-        room = self._has_room(service, message)
+        room = service.credit.allows(message.size_bytes)
         up = self.connection_state is ConnectionState.CONNECTED
         if not room and not service.durable and (up or self._config.overflow in ("wait", "reject")):
             raise OutboxFull(f"no room in the outbox for a message on {topic!r}")
@@ -160,13 +164,12 @@ class MQTTInterface:
             service.to_queue_keeper.send_nowait(offer)
         except anyio.WouldBlock:
             raise OutboxFull("the Queue keeper's inbox is full: let other tasks run between two calls") from None
-        except anyio.BrokenResourceError:
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise Stopped("hawk has stopped") from None
         if room:
-            self._offered += 1
-            self._offered_bytes += message.size_bytes
+            service.credit.spend(message.size_bytes)
         else:
-            self._forget_room(service)
+            service.credit.forget()
         return receipt
 
     async def publish_many(
@@ -183,19 +186,10 @@ class MQTTInterface:
         await checkpoint()
         if not service.open:
             raise Stopped("hawk is stopping")
-        fitting = 0
-        size_bytes = 0
-        if not service.durable and batch and self._has_room(service, batch[0]):
-            most = self._room.messages - self._offered
-            most_bytes = self._room.size_bytes - self._offered_bytes
-            for message in batch[:most]:
-                if size_bytes + message.size_bytes > most_bytes:
-                    break
-                size_bytes += message.size_bytes
-                fitting += 1
-        if fitting == len(batch):
+        if not batch or service.credit.allows_all(batch):
             receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
             if batch:
+                size_bytes = sum(message.size_bytes for message in batch)
                 await self._offer(service, Offer(tuple(batch), receipt.reference), size_bytes)
             return receipt
         return await self._ask(service, tuple(batch))
@@ -249,14 +243,15 @@ class MQTTInterface:
             # A new run takes its offers from the first again.
             self._snapshot = self._snapshot._replace(ledger=self._snapshot.ledger._replace(taken=0, taken_bytes=0))
             service = Service(
-                self._config, self._ports, self._client_identifier, recovered=recovered, opening=self._snapshot
+                self._config,
+                self._ports,
+                self._client_identifier,
+                name=self._name,
+                recovered=recovered,
+                opening=self._snapshot,
             )
-            self._room = Room(0, 0)
-            self._offered = self._offered_bytes = 0
             self._asked_to_connect = False
-            if store is None:
-                self._room = Room(self._config.message_queue_size, self._config.message_queue_bytes)
-            self._nursery.start_soon(service.run)
+            self._nursery.start_soon(uninterrupted(service.run))
             self._service = service
             await self._watchers.attach(service)
             return service
@@ -288,55 +283,32 @@ class MQTTInterface:
             raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
         return int(qos)
 
-    def _has_room(self, service: Service, message: Message) -> bool:
-        if service.durable or self._asking:
-            return False
-        for _ in range(2):
-            room = self._room
-            if self._offered < room.messages and self._offered_bytes + message.size_bytes <= room.size_bytes:
-                return True
-            self._room = service.room.latest() or room
-        return False
-
-    def _forget_room(self, service: Service) -> None:
-        """What asked for room may have used what was lent before: only what the keeper lends from now on counts."""
-        if service is self._service:
-            service.room.latest()
-            self._room = Room(self._offered, self._offered_bytes)
-
     async def _offer(self, service: Service, offer: Offer, size_bytes: int) -> None:
         """Send an offer within the room. Once this begins the messages count as accepted, so it is shielded: the keeper
         always reads, and the send returns within one pass of the scheduler.
         """
-        self._offered += len(offer.messages)
-        self._offered_bytes += size_bytes
+        service.credit.spend(size_bytes, len(offer.messages))
         try:
             service.to_queue_keeper.send_nowait(offer)
         except anyio.WouldBlock:
             with anyio.CancelScope(shield=True):
                 await service.send(service.to_queue_keeper, offer)
-        except anyio.BrokenResourceError:
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             raise Stopped("hawk has stopped") from None
 
     async def _ask(self, service: Service, messages: tuple[Message, ...]) -> Receipt:
         """Offer beyond the room: the keeper decides, and the sender waits for its word."""
         receipt = Receipt(len(messages), accepted=False, service=service, learn=self._learn)
         reference = receipt.reference
-        self._asking += 1
-        self._forget_room(service)
-        try:
-            await service.send(service.to_queue_keeper, Offer(messages, reference, asks=True))
-            await receipt.accepted()
-        except anyio.get_cancelled_exc_class():
-            if not service.ended:
-                with anyio.CancelScope(shield=True):
-                    await service.send(service.to_queue_keeper, Withdraw(reference))
-            self._forget_room(service)
-            raise
-        finally:
-            self._asking -= 1
-            if service is self._service:
-                self._room = service.room.latest() or self._room
+        with service.credit.asking():
+            try:
+                await service.send(service.to_queue_keeper, Offer(messages, reference, asks=True))
+                await receipt.accepted()
+            except anyio.get_cancelled_exc_class():
+                if not service.ended:
+                    with anyio.CancelScope(shield=True):
+                        await service.send(service.to_queue_keeper, Withdraw(reference))
+                raise
         return receipt
 
     async def _yield_now_and_then(self) -> None:

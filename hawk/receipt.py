@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hawk.wiring import Service
 
 _DELIVERED = frozenset({FateKind.ACKNOWLEDGED, FateKind.SENT})
+_NEVER_ACCEPTED = frozenset({FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED})
 _ERRORS: dict[FateKind, type[HawkError]] = {
     FateKind.EXPIRED: Expired,
     FateKind.DROPPED: Dropped,
@@ -42,9 +43,21 @@ class Receipt:
     `await accepted()` is promise C1, `await acknowledged()` is the broker's word.
     """
 
-    __slots__ = ("__weakref__", "_changed", "_failure", "_learn", "_service", "_unaccepted", "_unsettled")
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "_failure",
+        "_learn",
+        "_messages",
+        "_service",
+        "_turned_away",
+        "_unaccepted",
+        "_unsettled",
+    )
 
     def __init__(self, messages: int, *, accepted: bool, service: "Service", learn: Callable[[Ledger], None]) -> None:
+        self._messages = messages
+        self._turned_away = False
         self._unaccepted = 0 if accepted else messages
         self._unsettled = messages
         self._failure: Fate | None = None
@@ -67,9 +80,10 @@ class Receipt:
 
         Raises `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`. Cancelling ends the wait, not the message.
         """
-        while self._unaccepted and self._failure is None:
+        while self._unaccepted and not self._turned_away:
             await self._change()
-        if self._unaccepted or (self._failure is not None and self._failure.kind is FateKind.DROPPED):
+        alone = self._messages == 1 and self._failure is not None and self._failure.kind is FateKind.DROPPED
+        if self._turned_away or alone:
             self._raise_failure()
 
     async def acknowledged(self) -> None:
@@ -93,7 +107,11 @@ class Receipt:
         """From the Queue keeper: one message has met its fate."""
         self._learn(ledger)
         self._unsettled -= 1
-        if fate.kind not in _DELIVERED and self._failure is None:
+        if fate.kind in _NEVER_ACCEPTED and self._unaccepted:
+            # What turns hawk away weighs more than what became of those it had let in.
+            self._turned_away, self._failure = True, fate
+            self._wake()
+        elif fate.kind not in _DELIVERED and self._failure is None:
             self._failure = fate
             self._wake()
         if not self._unsettled:

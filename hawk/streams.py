@@ -35,7 +35,9 @@ class ReceivedMessage(NamedTuple):
     def __repr__(self) -> str:
         """Everything but the payload: it has no place in a log (promise C10)."""
         size = f"{len(self.payload)} bytes"
-        return f"<ReceivedMessage on {self.topic!r}: {size}, QoS {self.qos}{', redelivered' if self.redelivered else ''}>"
+        return (
+            f"<ReceivedMessage on {self.topic!r}: {size}, QoS {self.qos}{', redelivered' if self.redelivered else ''}>"
+        )
 
     def text(self) -> str:
         """The payload as UTF-8. Raises `UnicodeDecodeError`, which ends nothing but this call."""
@@ -68,14 +70,20 @@ class Subscription:
         """Subscribe. With a link, or one coming up, waits for the broker's SUBACK, at most `suback_timeout_s`; without
         one the subscription is made when the link is. Raises `Refused` or `Stopped`. Cancelling gives it up.
         """
-        service = await self._start()
+        service = self._service = await self._start()
         to_subscriber, self._deliveries = anyio.create_memory_object_stream[Delivered](math.inf)
         answer = anyio.create_memory_object_stream[int](1)
-        self._service = service
+        code = 0
         try:
             request = Subscribe(self._number, self._wanted, to_subscriber, answer[0])
-            await service.send(service.to_subscription_keeper, request)
-            code = 0
+            # Shielded, so that it is known whether the keeper has it: the keeper always reads.
+            with anyio.CancelScope(shield=True):
+                await service.send(service.to_subscription_keeper, request)
+        except Stopped:
+            for end in (to_subscriber, self._deliveries, *answer):
+                end.close()
+            raise
+        try:
             with anyio.move_on_after(self._patience_s()):
                 code = await service.ask(answer)
         except BaseException:
@@ -112,9 +120,9 @@ class Subscription:
         return ReceivedMessage(message.topic, message.payload, message.qos, message.retain, delivered.redelivered)
 
     async def _handle(self) -> None:
-        delivered, self._in_hand = self._in_hand, None
-        if delivered is not None and self._service is not None:
-            await self._tell(Handled(self._number, (delivered.delivery,)))
+        if self._in_hand is not None:
+            await self._tell(Handled(self._number, (self._in_hand.delivery,)))
+            self._in_hand = None
 
     async def _leave(self) -> None:
         if self._deliveries is not None:

@@ -27,6 +27,11 @@ class Message(NamedTuple):
         """What the message counts for against a bound in bytes."""
         return len(self.payload) + len(self.topic)
 
+    def __repr__(self) -> str:
+        """Without the payload (promise C10)."""
+        retain = ", retain" if self.retain else ""
+        return f"<Message: {self.topic!r}, {len(self.payload)} bytes, QoS {self.qos}{retain}>"
+
 
 class FateKind(Enum):
     """How a message ended. Each is a column of the ledger, but FULL, UNAVAILABLE and STOPPED: never accepted."""

@@ -52,7 +52,9 @@ from hawk.actors.store_task import StoreTask
 from hawk.actors.subscription_keeper import SubscriptionKeeper
 from hawk.config import Config
 from hawk.core.outbox import MOST_UNSENT_MESSAGES, Outbox
+from hawk.credit import Credit
 from hawk.errors import Stopped
+from hawk.interrupts import uninterrupted
 from hawk.messages import (
     Close,
     Commit,
@@ -113,6 +115,7 @@ class Service:
         ports: Ports,
         client_identifier: str,
         *,
+        name: str = "hawk",
         recovered: Sequence[Record] = (),
         opening: Snapshot = Snapshot(),
     ) -> None:
@@ -122,6 +125,8 @@ class Service:
         self._scopes: list[anyio.CancelScope] = []
         self._waiting: set[anyio.CancelScope] = set()
         self.durable = durable
+        # With a store acceptance is the store's word, so every offer asks.
+        opening_room = Room(0, 0) if durable else Room(config.message_queue_size, config.message_queue_bytes)
         self.open = True
         self.ended = False
         self.crashed = False
@@ -142,6 +147,7 @@ class Service:
         ](math.inf)
         self.room = LatestSender[Room]()
         self.snapshots = LatestSender[Snapshot]()
+        self.credit = Credit(self.room, opening_room)
         self._channels: tuple[_Closable, ...] = (
             *(self.to_connector, self.to_queue_keeper, self.to_subscription_keeper, self.to_stats),
             *(connector_inbox, queue_inbox, subscription_inbox, stats_inbox),
@@ -154,6 +160,7 @@ class Service:
         self._connector = Connector(
             config,
             client_identifier,
+            name=name,
             dialer=ports.dialer,
             wall_clock=ports.wall_clock,
             lane_capacity=lane_capacity(config),
@@ -210,8 +217,8 @@ class Service:
         try:
             async with anyio.create_task_group() as tasks:
                 for actor in actors:
-                    tasks.start_soon(self._shielded, actor.run, name=f"hawk {type(actor).__name__}")
-                tasks.start_soon(self._watch, name="hawk watchman")
+                    tasks.start_soon(uninterrupted(self._shielded), actor.run, name=f"hawk {type(actor).__name__}")
+                tasks.start_soon(uninterrupted(self._watch), name="hawk watchman")
         finally:
             self._finish()
             try:

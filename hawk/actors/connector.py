@@ -14,12 +14,13 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from hawk.actors.link_tasks import LinkTasks
 from hawk.actors.log import log_event
-from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, answer, open_lane, receive_by
+from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, answer, is_abandoned, open_lane, receive_by
 from hawk.config import Config
 from hawk.core import connection_record as record
 from hawk.core.connection import Effect, Happening, State, advance, public_state
 from hawk.core.refusals import Refusal, judge_connack, judge_disconnect
 from hawk.errors import ConnectRefused, Unreachable
+from hawk.interrupts import uninterrupted
 from hawk.messages import (
     AttemptFailed,
     Channel,
@@ -66,6 +67,7 @@ class Connector:
         config: Config,
         client_identifier: str,
         *,
+        name: str,
         dialer: Dialer,
         wall_clock: WallClock,
         lane_capacity: int,
@@ -80,6 +82,7 @@ class Connector:
     ) -> None:
         self._config = config
         self._client_identifier = client_identifier
+        self._name = name
         self._dialer = dialer
         self._wall_clock = wall_clock
         self._lane_capacity = lane_capacity
@@ -106,14 +109,27 @@ class Connector:
 
     async def run(self) -> None:
         """Serve until cancelled. Cancelling closes the link without a DISCONNECT and leaves no socket behind."""
-        async with anyio.create_task_group() as children:
-            while True:
-                retry_at = anyio.current_time() + RETRY_REPORT_S if self._reporter.has_unsent else math.inf
-                message = await receive_by(self._inbox, min(retry_at, self._traffic_at))
-                if message is not None:
-                    await self._take(message, children)
-                self._reporter.retry()
-                await self._tell_traffic()
+        try:
+            async with anyio.create_task_group() as children:
+                while True:
+                    retry_at = anyio.current_time() + RETRY_REPORT_S if self._reporter.has_unsent else math.inf
+                    message = await receive_by(self._inbox, min(retry_at, self._traffic_at))
+                    if message is not None:
+                        await self._take(message, children)
+                    self._reporter.retry()
+                    await self._tell_traffic()
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """When hawk ends without a goodbye: without a Connector nothing is connected, and nobody shall read that it is."""
+        before = public_state(self._state)
+        if self._link is not None:
+            self._link = None
+            self._report = record.link_ended(self._report)
+        if self._state is not State.FAILED:
+            self._state = State.DISCONNECTED
+        self._announce(before)
 
     async def _take(self, message: ToConnector, children: TaskGroup) -> None:
         step = advance(self._state, self._happening(message))
@@ -129,6 +145,8 @@ class Connector:
     def _happening(self, message: ToConnector) -> Happening:
         match message:
             case Open():
+                # Those whose sender was cancelled would pile up in a long outage.
+                self._opens = [waiting for waiting in self._opens if not is_abandoned(waiting)]
                 if message.answer is not None:
                     self._opens.append(message.answer)
                 return Happening.OPEN
@@ -171,7 +189,7 @@ class Connector:
                 self._report = record.dial_begun(self._report, self._wall_clock.now())
                 self._dial_scope = anyio.CancelScope()
                 request = ConnectRequest(self._client_identifier, clean_start=not self._has_session)
-                children.start_soon(self._dial, self._attempt, request, self._dial_scope)
+                children.start_soon(uninterrupted(self._dial), self._attempt, request, self._dial_scope)
             case Effect.CANCEL_DIAL:
                 self._attempt += 1
                 if self._dial_scope is not None:
@@ -285,7 +303,7 @@ class Connector:
         await self._to_backoff.send(LinkUp(lane, keep_alive_s))
         await self._to_health_probe.send(LinkUp(lane, keep_alive_s))
         # Last, so that no keeper hears of what arrives on a lane before it has heard of the lane.
-        children.start_soon(self._link.run)
+        children.start_soon(uninterrupted(self._link.run))
 
     async def _announce_down(self, cause: Cause) -> None:
         link = self._present_link
@@ -330,9 +348,7 @@ class Connector:
         if after is not before:
             self._report = record.moved(self._report, after)
             events = (StateChanged(before, after, self._cause),)
-            log_event(
-                logger, logging.DEBUG, "connection state", before=before, after=after, hawk=self._client_identifier
-            )
+            log_event(logger, logging.DEBUG, "connection state", before=before, after=after, hawk=self._name)
             if after is ConnectionState.FAILED:
                 refusal = None if self._cause is None else self._judge(self._cause)
                 remedy = _CHECK_THE_ADDRESS if refusal is None else refusal.remedy

@@ -9,6 +9,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from hawk.actors.mailbox import MemoryLane, take_all
 from hawk.errors import LinkLost
+from hawk.interrupts import uninterrupted
 from hawk.messages import Incoming, Lost, Settled, ToConnector, ToQueueKeeper, ToSubscriptionKeeper, Traffic, Transmit
 from hawk.packets import DisconnectRequest, Outgoing, Publish
 from hawk.ports import Link
@@ -58,8 +59,8 @@ class LinkTasks:
             with self._scope:
                 try:
                     async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self._write)
-                        tasks.start_soon(self._read)
+                        tasks.start_soon(uninterrupted(self._write))
+                        tasks.start_soon(uninterrupted(self._read))
                 except* LinkLost as lost:
                     self._end(_first_cause(lost))
         finally:

@@ -56,6 +56,11 @@ def answer(channel: Channel[T_contra], value: T_contra) -> None:
     channel.close()
 
 
+def is_abandoned(channel: Channel[T_contra]) -> bool:
+    """Whether nobody waits for an answer on this channel any more."""
+    return isinstance(channel, MemoryObjectSendStream) and not channel.statistics().open_receive_streams
+
+
 class MemoryLane:
     """The lane of one link: a bounded channel to its writer, compared by identity."""
 

@@ -71,10 +71,7 @@ class ConnectionOptions:
     """A YAML or TOML file of settings. Flags win over HAWK_* variables, and those over the file."""
 
     wait_s: Annotated[float | None, Parameter(name=["--wait", "-W"], group=CONNECTION, validator=_is_positive)] = None
-    """End after this many seconds in all: exit 3 if no broker was reached, else 5.
-
-    Default: 30 to reach one, and for a single message 30 in all.
-    """
+    """End after so many seconds: exit 3 if no broker was reached, else 5. Default: 30 to reach one; for one message, 30."""
 
     retry: Annotated[bool, Parameter(name="--retry", negative="", show_default=False, group=CONNECTION)] = False
     """Try for ever to reach the broker; only -W ends that. A broker that refuses the password still ends it."""

@@ -5,7 +5,7 @@ A view may look at `DemoRun.moment()` and `DemoRun.happenings` whenever it likes
 """
 
 from bisect import bisect_left
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, closing
 from dataclasses import dataclass, replace
 from math import sin
 from typing import NamedTuple
@@ -183,12 +183,13 @@ class DemoRun:
         self._tell("the broker is back")
 
     async def _watch(self, name: str, mqtt: MQTTInterface) -> None:
-        async for event in mqtt.events():
-            if isinstance(event, StateChanged):
-                if name == "sensors":
-                    self._down_since = anyio.current_time()
-                why = f" ({event.cause})" if event.cause else ""
-                self._tell(f"{name}: {event.before.value} -> {event.after.value}{why}")
+        with closing(mqtt.events()) as events:
+            async for event in events:
+                if isinstance(event, StateChanged):
+                    if name == "sensors":
+                        self._down_since = anyio.current_time()
+                    why = f" ({event.cause})" if event.cause else ""
+                    self._tell(f"{name}: {event.before.value} -> {event.after.value}{why}")
 
     async def _await_stragglers(self) -> None:
         """Until everything has been acknowledged and has arrived, or patience ends."""

@@ -35,7 +35,13 @@ class Reception:
         async with anyio.create_task_group() as tasks:
             for each in self._filters:
                 tasks.start_soon(self._receive, mqtt, each, tasks.cancel_scope)
+            tasks.start_soon(self._watch_reader, tasks.cancel_scope)
         return self._outcome
+
+    async def _watch_reader(self, everybody: anyio.CancelScope) -> None:
+        """`hawk sub | head -1` ends with head, not with the message after."""
+        await self._output.wait_closed()
+        everybody.cancel()
 
     async def _receive(self, mqtt: MQTTInterface, topic_filter: str, everybody: anyio.CancelScope) -> None:
         try:

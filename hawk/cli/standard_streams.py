@@ -7,6 +7,7 @@ processes share it.
 
 import os
 import select
+import stat
 import sys
 from collections.abc import Sequence
 
@@ -91,6 +92,15 @@ class StandardOutput:
         if self._is_open:
             self._readiness.register(STANDARD_OUTPUT, select.POLLOUT)
         self._turn = anyio.Lock()
+
+    async def wait_closed(self) -> None:
+        """Return when nobody reads any more, if it is a pipe. Nothing else tells before a write."""
+        if self._is_open and stat.S_ISFIFO(os.fstat(STANDARD_OUTPUT).st_mode):
+            # The end that is written to never has anything to read: what comes is the news that the other is closed.
+            await anyio.wait_readable(STANDARD_OUTPUT)
+            if any(flags & select.POLLERR for _, flags in self._readiness.poll(0)):
+                return
+        await anyio.sleep_forever()
 
     async def write(self, parts: Sequence[bytes]) -> None:
         """Write all of it, waiting for a slow reader. Raises `BrokenPipeError` when nobody reads, `OSError`.

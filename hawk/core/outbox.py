@@ -133,7 +133,7 @@ class Outbox:
                     self._books.accepted += 1
                     self._books.end(FateKind.DROPPED)
                     fate = Fate(FateKind.DROPPED, "the outbox was full and the link down; the newest went")
-                    self._answers.append(Told(offer.reply, message, fate))
+                    self._answers += [Told(offer.reply, message, None), Told(offer.reply, message, fate)]
                 case Answer.REFUSE:
                     self._refuse(parked, Fate(FateKind.FULL, f"{self._admission.waiting} messages wait in the outbox"))
                     return True

@@ -5,11 +5,11 @@ Some names here are private to trio. `_private` looks them up, so an upgrade tha
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 
 import anyio
 import trio
-import trio.testing
 
 Result = TypeVar("Result")
 MayJump = Callable[[float, float], bool]
@@ -63,7 +63,8 @@ class _Jumper:
 
 
 def _mock_clock() -> Any:
-    return trio.testing.MockClock(autojump_threshold=0)
+    # Not by its public name: `trio.testing` imports all of pytest where that is installed, a second of work.
+    return _private(import_module("trio._core._mock_clock"), "MockClock")(autojump_threshold=0)
 
 
 def _abandon(task: trio.lowlevel.Task) -> None:

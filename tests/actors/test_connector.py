@@ -68,7 +68,8 @@ class Bench:
         self.ends += [self.of_subscriptions, to_stats, self.of_stats]
         self.connector = Connector(
             CONFIG,
-            f"connector-{next(_numbers)}",
+            "connector",
+            name=f"connector-{next(_numbers)}",
             dialer=self,
             wall_clock=VirtualWallClock(),
             lane_capacity=50,

@@ -11,7 +11,9 @@ import hawk
 from hawk import messages, wiring
 
 PACKAGE = Path(hawk.__file__).parent
-ARROW = re.compile(r"^ {4}(?P<sender>\w[\w ]*?) +-- (?P<messages>[\w, ]+?) -+> (?P<receiver>[A-Z ]*[A-Z]|application)\b")
+ARROW = re.compile(
+    r"^ {4}(?P<sender>\w[\w ]*?) +-- (?P<messages>[\w, ]+?) -+> (?P<receiver>[A-Z ]*[A-Z]|application)\b"
+)
 
 INBOXES: dict[str, frozenset[str]] = {
     receiver: frozenset(each.__name__ for each in get_args(union) or (union,))

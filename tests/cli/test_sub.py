@@ -92,17 +92,30 @@ async def test_out_of_time_exits_5(run: Run, port: str) -> None:
     assert json.loads(result.out) == {"reason": "timed out after 1 s", "reason_code": None, "exit_code": 5}
 
 
-async def test_a_closed_pipe_ends_quietly_and_leaves_the_message_with_the_broker(
-    start: Run, broker: Broker, port: str, subscribed: Run
+async def test_a_closed_pipe_ends_it_quietly_before_the_next_message(
+    start: Run, broker: Broker, port: str, subscribed: Run, until: Until
 ) -> None:
     child = await start("sub", "-p", port, "-t", "a", "-i", "ann")
     await subscribed(1)
     broker.publish("a", b"1", qos=1)
     with anyio.fail_after(20):
         await child.read_until(b"1\n")
-    await child.process.stdout.aclose()
-    broker.publish("a", b"2", qos=1)
-    assert await child.process.wait() == 0
+        await until(lambda: broker.sessions["ann"].in_flight == 0)
+        await child.process.stdout.aclose()
+        assert await child.process.wait() == 0
+    assert [data async for data in child.process.stderr] == []
+
+
+async def test_what_a_closed_pipe_cut_short_stays_with_the_broker(
+    start: Run, broker: Broker, port: str, subscribed: Run
+) -> None:
+    child = await start("sub", "-p", port, "-t", "a", "-i", "ann")
+    await subscribed(1)
+    broker.publish("a", b"x" * 500_000, qos=1)
+    with anyio.fail_after(20):
+        await child.read_until(b"x")
+        await child.process.stdout.aclose()
+        assert await child.process.wait() == 0
     assert [data async for data in child.process.stderr] == []
     view = broker.sessions["ann"]
     assert view.queued + view.in_flight == 1

@@ -90,7 +90,7 @@ class TestOverflow:
         ("overflow", "answers"),
         [
             ("drop_oldest", [("a", "dropped"), ("d", "accepted"), ("b", "dropped"), ("e", "accepted")]),
-            ("drop_newest", [("d", "dropped"), ("e", "dropped")]),
+            ("drop_newest", [("d", "accepted"), ("d", "dropped"), ("e", "accepted"), ("e", "dropped")]),
             ("reject", [("d", "full"), ("e", "full")]),
             ("wait", []),
         ],

@@ -99,7 +99,9 @@ CHILD = """
 @pytest.mark.anyio
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("of_child", ["trio", "asyncio"])
-async def test_an_interrupt_ends_in_time_with_nothing_but_keyboard_interrupt_and_the_queue_drained(of_child: str) -> None:
+async def test_an_interrupt_ends_in_time_with_nothing_but_keyboard_interrupt_and_the_queue_drained(
+    of_child: str,
+) -> None:
     async with Broker() as broker:
         port = await broker.listen()
         command = [sys.executable, "-c", textwrap.dedent(CHILD), str(port), of_child]
@@ -121,3 +123,50 @@ async def test_an_interrupt_ends_in_time_with_nothing_but_keyboard_interrupt_and
         assert text.rstrip().endswith("KeyboardInterrupt"), text
         assert "Group" not in text, text
         assert [int(payload) for _, payload in broker.received()] == list(range(2000))
+
+
+BUSY_CHILD = """
+    import sys
+    import anyio
+    import hawk
+
+    accepted = 0
+
+    async def main(port: int) -> None:
+        global accepted
+        async with hawk.open_mqtt(f"mqtt://127.0.0.1:{port}") as mqtt:
+            await mqtt.connect()
+            print("connected", flush=True)
+            while True:
+                await mqtt.publish("n", accepted)
+                accepted += 1
+
+    try:
+        anyio.run(main, int(sys.argv[1]), backend=sys.argv[2])
+    except KeyboardInterrupt:
+        print(accepted, flush=True)
+"""
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("of_child", ["trio", "asyncio"])
+async def test_an_interrupt_in_the_middle_of_the_actors_work_tears_none_of_them(of_child: str) -> None:
+    """Under load Ctrl-C mostly comes while an actor runs. What was accepted by then is delivered all the same."""
+    async with Broker() as broker:
+        port = await broker.listen()
+        command = [sys.executable, "-c", textwrap.dedent(BUSY_CHILD), str(port), of_child]
+        child = await anyio.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        async with child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            with anyio.fail_after(30.0):
+                await child.stdout.receive()
+                await anyio.sleep(0.2)
+                child.send_signal(signal.SIGINT)
+                told = b"".join([chunk async for chunk in child.stdout])
+                said = b"".join([chunk async for chunk in child.stderr])
+                await child.wait()
+        assert said == b""
+        received = [int(payload) for _, payload in broker.received()]
+        assert received == list(range(len(received)))
+        assert len(received) >= int(told)

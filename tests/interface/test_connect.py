@@ -209,7 +209,9 @@ async def test_a_second_disconnect_at_whatever_moment_waits_for_the_same_end(pas
                 await anyio.lowlevel.checkpoint()
             await mqtt.disconnect()
             assert mqtt.connection_state is ConnectionState.DISCONNECTED
-            assert not rehearsal.broker.sessions or not any(each.is_connected for each in rehearsal.broker.sessions.values())
+            assert not rehearsal.broker.sessions or not any(
+                each.is_connected for each in rehearsal.broker.sessions.values()
+            )
         await mqtt.connect()
 
 
@@ -369,7 +371,9 @@ async def test_a_refusal_for_now_is_tried_again(code: int, records: Any) -> None
 
 
 @pytest.mark.parametrize("code", [0x86, 0x87])
-async def test_an_authentication_failure_is_retried_and_the_first_of_an_episode_is_loud(code: int, records: Any) -> None:
+async def test_an_authentication_failure_is_retried_and_the_first_of_an_episode_is_loud(
+    code: int, records: Any
+) -> None:
     async with Rehearsal() as rehearsal, held(rehearsal, CONFIG) as mqtt:
         rehearsal.broker.refuse_with(0x88)
         with anyio.move_on_after(0.5):

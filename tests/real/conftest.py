@@ -144,7 +144,7 @@ class RawClient:
     def take(self) -> mqtt5.Packet | None:
         """The next packet, if it is here already."""
         try:
-            packet, size = mqtt5.read(self._unread)
+            packet, size = mqtt5.read(memoryview(self._unread))
         except IndexError:
             return None
         self._unread = self._unread[size:]

@@ -61,7 +61,14 @@ def broker_acknowledges_nothing(rehearsal: Rehearsal) -> None:
     rehearsal.broker.acknowledge(False)
 
 
-ALL_WEATHER = [clear_sky, nobody_listens, connects_hang, bytes_vanish, broker_reads_nothing, broker_acknowledges_nothing]
+ALL_WEATHER = [
+    clear_sky,
+    nobody_listens,
+    connects_hang,
+    bytes_vanish,
+    broker_reads_nothing,
+    broker_acknowledges_nothing,
+]
 
 
 async def stop_in(weather: Weather, messages: int, size_bytes: int, durable: bool, seed: int) -> Stop:
