@@ -202,8 +202,8 @@ class Reply(Protocol):
     def accept(self, ledger: Ledger) -> None:
         """One message of the offer is accepted."""
 
-    def settle(self, fate: Fate, ledger: Ledger) -> None:
-        """One message of the offer has met its fate."""
+    def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
+        """So many messages of the offer have met this fate."""
 
 
 ReplyReference = Callable[[], Reply | None]
@@ -238,11 +238,15 @@ class LaneOpened(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """From a link's tasks: acknowledgements that arrived, and how many QoS 0 messages the socket took."""
+    """From a link's tasks: what arrived about messages under way, and how many QoS 0 messages the socket took.
+
+    `acknowledged` are the identifiers of the PUBACKs that came first and say success, `acknowledgements` all the others.
+    """
 
     lane: Lane
     acknowledgements: tuple[Acknowledgement, ...] = ()
     sent: int = 0
+    acknowledged: tuple[int, ...] = ()
 
 
 class Ready(NamedTuple):

@@ -118,8 +118,16 @@ Inbound = Delivery | Acknowledgement | SubscribeOutcome
 class Arrivals:
     """All that one read from a link brought, sorted by who must hear it; each list keeps the wire's order."""
 
+    acknowledged: list[int] = field(default_factory=list)
+    """Identifiers of the PUBACKs that say success, up to the first other acknowledgement: most of what ever arrives, and
+    so the one kind without an object."""
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
-    """PUBACK, PUBREC and PUBCOMP: about messages that hawk sent."""
+    """The PUBACKs, PUBRECs and PUBCOMPs after those."""
     inbound: list[Inbound] = field(default_factory=list)
     """PUBLISH, PUBREL, SUBACK and UNSUBACK: about messages that hawk receives."""
     pong: bool = False
+
+    @property
+    def says_something(self) -> bool:
+        """Whether any packet came."""
+        return bool(self.acknowledged or self.acknowledgements or self.inbound or self.pong)

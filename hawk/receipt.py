@@ -103,10 +103,10 @@ class Receipt:
         if not self._unaccepted:
             self._wake()
 
-    def settle(self, fate: Fate, ledger: Ledger) -> None:
-        """From the Queue keeper: one message has met its fate."""
+    def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
+        """From the Queue keeper: so many messages have met this fate."""
         self._learn(ledger)
-        self._unsettled -= 1
+        self._unsettled -= messages
         if fate.kind in _NEVER_ACCEPTED and self._unaccepted:
             # What turns hawk away weighs more than what became of those it had let in.
             self._turned_away, self._failure = True, fate

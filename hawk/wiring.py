@@ -91,6 +91,7 @@ class _Actor(Protocol):
 SMALL_INBOX = 64
 STATS_INBOX = 256
 SUBSCRIBE_IDENTIFIERS = 512
+PACKET_IDENTIFIERS = 65_535
 CONNECTOR_PACKETS = 8
 """A PINGREQ and a DISCONNECT, with room to spare."""
 STOP_MARGIN_S = 0.5
@@ -99,8 +100,11 @@ STOP_MARGIN_S = 0.5
 def lane_capacity(config: Config) -> int:
     """How many sends a lane must take without waiting: the sum of what its senders' credits allow."""
     publishes_and_releases = 2 * config.max_inflight
-    acknowledgements = 2 * config.receive_maximum
-    return publishes_and_releases + acknowledgements + SUBSCRIBE_IDENTIFIERS + MOST_UNSENT_MESSAGES + CONNECTOR_PACKETS
+    # Each may travel alone, and one for each identifier, for the broker may exceed our Receive Maximum. The next one about
+    # the same identifier answers what the broker sends only after it has read this one.
+    return (
+        publishes_and_releases + PACKET_IDENTIFIERS + SUBSCRIBE_IDENTIFIERS + MOST_UNSENT_MESSAGES + CONNECTOR_PACKETS
+    )
 
 
 class Service:

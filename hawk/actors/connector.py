@@ -357,6 +357,7 @@ class Connector:
                     logging.ERROR,
                     "connection failed",
                     broker=f"{self._config.broker}:{self._config.port}",
+                    client_identifier=self._client_identifier,
                     attempts=self._report.consecutive_failures,
                     cause=self._cause,
                     remedy=f"{remedy}; nothing is dialled any more until connect() is called",

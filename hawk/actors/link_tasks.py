@@ -96,9 +96,10 @@ class LinkTasks:
         while True:
             arrivals = await self._link.receive()
             self._heard_at = anyio.current_time()
-            if arrivals.acknowledgements:
+            acknowledged, acknowledgements = tuple(arrivals.acknowledged), tuple(arrivals.acknowledgements)
+            if acknowledged or acknowledgements:
                 self.proven = True
-                await self._to_queue_keeper.send(Settled(self.lane, tuple(arrivals.acknowledgements)))
+                await self._to_queue_keeper.send(Settled(self.lane, acknowledgements, acknowledged=acknowledged))
             if arrivals.inbound:
                 await self._to_subscription_keeper.send(Incoming(self.lane, tuple(arrivals.inbound)))
             if arrivals.pong:

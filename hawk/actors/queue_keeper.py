@@ -98,7 +98,7 @@ class QueueKeeper:
                 outbox.offer(message)
             case Settled():
                 if message.lane is self._lane:
-                    outbox.settle(message.acknowledgements, message.sent, now)
+                    outbox.settle(message.acknowledgements, message.sent, now, acknowledged=message.acknowledged)
             case Committed():
                 outbox.committed()
                 self._told_store = False
@@ -128,6 +128,7 @@ class QueueKeeper:
                     self._to_connector.send_nowait(Open())
             case WatchFates():
                 self._fates_watched = message.watched
+                outbox.watch_fates(message.watched)
             case _:
                 assert_never(message)
 
@@ -158,14 +159,14 @@ class QueueKeeper:
         ledger = self._outbox.ledger()
         self._room.send(self._outbox.room())
         events = []
-        for reference, message, fate in answers:
+        for reference, message, fate, messages in answers:
             reply = reference()
             if fate is None:
                 if reply is not None:
                     reply.accept(ledger)
                 continue
             if reply is not None:
-                reply.settle(fate, ledger)
+                reply.settle(fate, ledger, messages)
             if self._fates_watched:
                 events.append(MessageSettled(message.topic, message.qos, fate))
             if fate.kind in _LOUD:

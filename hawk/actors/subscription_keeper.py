@@ -13,7 +13,8 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
 from hawk.config import Config
-from hawk.core.holders import Decisions
+from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
+from hawk.core.holders import Decisions, Overrun
 from hawk.core.subscriptions import Subscriptions
 from hawk.messages import (
     Channel,
@@ -32,6 +33,8 @@ from hawk.messages import (
 )
 
 T = TypeVar("T")
+
+_REMEDY = "raise receive_maximum, or upgrade the broker to a release that keeps to it"
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +56,7 @@ class SubscriptionKeeper:
         self._inbox = inbox
         self._to_queue_keeper = to_queue_keeper
         self._reporter = reporter
+        self._receive_maximum = config.receive_maximum
         self._core = Subscriptions(receive_maximum=config.receive_maximum, suback_timeout_s=config.suback_timeout_s)
         self._reported = InboundReport()
         self._stops: list[Channel[None]] = []
@@ -142,10 +146,40 @@ class SubscriptionKeeper:
             log_event(logger, logging.WARNING, "subscription refused", filter=topic_filter, reason_code=f"0x{code:02x}")
         for topic_filter in decisions.overflowing:
             log_event(logger, logging.WARNING, "subscription overflows", filter=topic_filter, qos=0)
-        if decisions.receive_maximum_exceeded and decisions.lane is not None:
-            log_event(logger, logging.WARNING, "receive maximum exceeded", link=decisions.lane.number)
+        for link in decisions.receive_maximum_exceeded:
+            log_event(
+                logger,
+                logging.WARNING,
+                "receive maximum exceeded",
+                link=link,
+                receive_maximum=self._receive_maximum,
+                why="the broker sends more unacknowledged messages than hawk has announced to take; they are taken",
+                remedy=_REMEDY,
+            )
+        for overrun in decisions.overruns:
+            self._log_overrun(overrun)
         if decisions.abandoning:
             log_event(logger, logging.ERROR, "deliveries abandoned", deliveries=decisions.abandoned)
+
+    def _log_overrun(self, overrun: Overrun) -> None:
+        if overrun.given_up:
+            log_event(
+                logger,
+                logging.WARNING,
+                "receive maximum exceeded too far",
+                link=overrun.link,
+                messages_beyond=overrun.messages,
+                why=f"{MOST_UNACKNOWLEDGED} messages or {MOST_UNACKNOWLEDGED_BYTES} bytes are unacknowledged, and more came",
+                remedy=_REMEDY,
+            )
+        else:
+            log_event(
+                logger,
+                logging.INFO,
+                "receive maximum was exceeded",
+                link=overrun.link,
+                messages_beyond=overrun.messages,
+            )
 
     def _report(self) -> None:
         counters = self._core.counters._replace(revision=self._reported.revision)

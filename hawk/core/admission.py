@@ -49,15 +49,15 @@ class Admission:
         self.waiting_bytes = 0
         self.line: deque[Parked] = deque()
 
-    def add(self, message: Message) -> None:
-        """One more message waits to be sent."""
-        self.waiting += 1
-        self.waiting_bytes += message.size_bytes
+    def add(self, size_bytes: int, messages: int = 1) -> None:
+        """So many more messages wait to be sent."""
+        self.waiting += messages
+        self.waiting_bytes += size_bytes
 
-    def remove(self, message: Message) -> None:
-        """One message fewer waits to be sent."""
-        self.waiting -= 1
-        self.waiting_bytes -= message.size_bytes
+    def remove(self, size_bytes: int, messages: int = 1) -> None:
+        """So many messages fewer wait to be sent."""
+        self.waiting -= messages
+        self.waiting_bytes -= size_bytes
 
     def ask(self, message: Message, *, link_up: bool, refuse_if_full: bool) -> Answer:
         """Whether this message may come in now, and what happens if not.

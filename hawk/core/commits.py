@@ -18,11 +18,11 @@ class Commits:
         self._under_way: tuple[dict[int, Entry], list[int]] | None = None
         self._failures = 0
         self._not_before = -math.inf
-        self._committed_number: float = 0 if durable else math.inf
+        self.committed_number: float = 0 if durable else math.inf
 
     def recover(self, number: int) -> None:
         """The store holds this entry already."""
-        self._committed_number = max(self._committed_number, number)
+        self.committed_number = max(self.committed_number, number)
 
     def insert(self, entry: Entry) -> bool:
         """Keep this entry, if it is one to keep: QoS 1 and 2, with a store. True when acceptance has to wait for it."""
@@ -44,11 +44,11 @@ class Commits:
 
     def holds(self, entry: Entry) -> bool:
         """Whether this entry may be relied on: committed, or never to be."""
-        return entry.number <= self._committed_number or not entry.message.qos
+        return entry.number <= self.committed_number or not entry.message.qos
 
     def keeps(self, entry: Entry) -> bool:
         """Whether this entry outlives the process."""
-        return self.durable and bool(entry.message.qos) and entry.number <= self._committed_number
+        return self.durable and bool(entry.message.qos) and entry.number <= self.committed_number
 
     @property
     def idle(self) -> bool:
@@ -73,7 +73,7 @@ class Commits:
         entries = list(self._under_way[0].values())
         self._under_way, self._failures, self._not_before = None, 0, -math.inf
         if entries:
-            self._committed_number = entries[-1].number
+            self.committed_number = entries[-1].number
         return entries
 
     def failed(self, now: float) -> set[int]:

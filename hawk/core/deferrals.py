@@ -32,7 +32,7 @@ class Deferrals:
     def add(self, entry: Entry, again_at: float) -> None:
         """Try this entry again at that instant."""
         heappush(self._sleeping, (again_at, entry.number, entry))
-        self._bytes += entry.message.size_bytes
+        self._bytes += entry.size_bytes
 
     def wake(self, now: float) -> None:
         """Move into `due` those whose time has come."""
@@ -43,7 +43,7 @@ class Deferrals:
 
     def take(self) -> None:
         """The first of `due` is sent, or has met its fate."""
-        self._bytes -= self.due.popleft().message.size_bytes
+        self._bytes -= self.due.popleft().size_bytes
 
     def deadline(self) -> float:
         """When the next is due; inf for never. Those that are due already wait for credit, and not for time."""

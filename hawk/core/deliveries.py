@@ -11,13 +11,26 @@ from hawk.core.holders import Arrival, Decisions, Holder
 from hawk.core.topics import matches
 from hawk.messages import Delivered, InboundReport
 from hawk.packets import AckKind, Acknowledgement, Delivery, Outgoing
+from hawk.values import Message
 
 RETURN_GRACE_S = 30.0
 """How long a QoS 1 or 2 message that nobody holds waits, unacknowledged, for somebody to subscribe."""
 MOST_UNHANDLED_AT_QOS_0 = 1_000
 """How many QoS 0 messages one subscription may leave unhandled; newer ones are dropped."""
+MOST_UNACKNOWLEDGED = 65_535
+"""How many QoS 1 and 2 messages a broker that exceeds our Receive Maximum may bring.
+
+There are no more packet identifiers (section 2.2.1), so whoever brings more has lost count of them altogether.
+"""
+MOST_UNACKNOWLEDGED_BYTES = 64 * 1024 * 1024
+"""How many bytes they may have: as many as hawk keeps by default of messages that go the other way.
+
+Up to our Receive Maximum these do not count: what hawk has announced it takes, each up to its Maximum Packet Size.
+"""
 
 _IDENTIFIER_NOT_FOUND = 0x92
+# What is left of a message, by its QoS, when only its acknowledgement is still owed.
+_SPENT = tuple(Message("", b"", qos) for qos in range(3))
 
 
 class Deliveries:
@@ -25,11 +38,15 @@ class Deliveries:
 
     def __init__(self, receive_maximum: int) -> None:
         self.next_number = 1
+        self.overrun = 0
+        """How many messages the present lane brought although our Receive Maximum was used up."""
         self._receive_maximum = receive_maximum
         self._routes: dict[str, tuple[Holder, ...]] = {}
         # Of the present lane, in the order of arrival (MQTT-4.6.0-2, MQTT-4.6.0-3).
         self._unacknowledged: deque[Arrival] = deque()
         self._unreleased: set[int] = set()
+        # What has not ended at QoS 1 and 2, whichever lane brought it: all that keeps payloads in memory.
+        self._kept = self._kept_bytes = 0
         # Of the present session: what the broker may repeat under the same identifier.
         self._known: dict[int, Arrival] = {}
         # In the order of parking, so the first one's grace ends first.
@@ -66,22 +83,33 @@ class Deliveries:
         """The link is down: what it brought can not be acknowledged any more."""
         self._unacknowledged.clear()
         self._unreleased.clear()
+        self.overrun = 0
 
     def arrive(self, packet: Delivery, holders: Iterable[Holder], now: float, decisions: Decisions) -> bool:
-        """Give it to every holder that matches; False when the broker sent more than our Receive Maximum allows."""
+        """Give it to every holder that matches; False when hawk cannot keep what comes beyond its Receive Maximum.
+
+        Beyond it, because brokers in wide use exceed it (section 3.3.4 forbids that): to hang up would bring the
+        same again with the next link.
+        """
         message, identifier, duplicate = packet
         if identifier:
-            if len(self._unacknowledged) + len(self._unreleased) >= self._receive_maximum:
-                return False
+            unacknowledged = len(self._unacknowledged) + len(self._unreleased)
             known = self._known.get(identifier)
             # Never acknowledged in this session, so the broker cannot mean another message by this identifier.
-            if known is not None and known.message.qos == message.qos and (message.qos == 2 or duplicate):
+            repeated = known is not None and known.message.qos == message.qos and (message.qos == 2 or duplicate)
+            if unacknowledged >= self._receive_maximum:
+                self.overrun += 1
+                if unacknowledged >= MOST_UNACKNOWLEDGED or not (repeated or self._can_keep(message)):
+                    return False
+            if known is not None and repeated:
                 self._unacknowledged.append(known)
                 return True
         arrival = Arrival(self.next_number, message, identifier, duplicate)
         self.next_number += 1
         self._received += 1
         if identifier:
+            self._kept += 1
+            self._kept_bytes += message.size_bytes
             self._known[identifier] = arrival
             self._unacknowledged.append(arrival)
         delivered = Delivered(arrival.number, message, duplicate)
@@ -180,6 +208,9 @@ class Deliveries:
             route = self._routes[topic] = tuple(one for one in holders if matches(one.filter, topic))
         return route
 
+    def _can_keep(self, message: Message) -> bool:
+        return self._kept < MOST_UNACKNOWLEDGED and self._kept_bytes + message.size_bytes <= MOST_UNACKNOWLEDGED_BYTES
+
     def _has_room(self, holder: Holder, decisions: Decisions) -> bool:
         if holder.unhandled_at_qos_0 < MOST_UNHANDLED_AT_QOS_0:
             holder.unhandled_at_qos_0 += 1
@@ -203,6 +234,10 @@ class Deliveries:
         if arrival.waiting or arrival.number in self._parked:
             return
         arrival.ended = True
+        if arrival.identifier:
+            self._kept -= 1
+            self._kept_bytes -= arrival.message.size_bytes
+            arrival.message = _SPENT[arrival.message.qos]
         if arrival.dropped:
             self._dropped += 1
         elif arrival.returned:

@@ -64,12 +64,13 @@ TRACK: dict[tuple[Awaits, AckKind], dict[PublishVerdict, Next]] = {
 class Entry:
     """One message in the outbox, from its admission to its fate. `number` grows with the order of acceptance."""
 
-    __slots__ = ("awaits", "identifier", "message", "number", "refusals", "reply")
+    __slots__ = ("awaits", "identifier", "message", "number", "refusals", "reply", "size_bytes")
 
     def __init__(self, number: int, message: Message, reply: ReplyReference) -> None:
         self.number = number
         self.message = message
         self.reply = reply
+        self.size_bytes = len(message.payload) + len(message.topic)
         self.identifier = 0
         self.refusals = 0
         self.awaits = Awaits.PUBACK if message.qos == 1 else Awaits.PUBREC
@@ -196,6 +197,50 @@ class Window:
         self._bytes += len(entry.message.payload)
         return Publish(entry.message, identifier)
 
+    def send_run(self, waiting: deque[Entry], last_number: float) -> tuple[list[Publish], int]:
+        """Put under way, from the front of `waiting`, what there is credit for, up to that number or a QoS 0 message.
+
+        The same as `send` for each while `has_credit_for` it, at a fraction of the cost: this is what drains a backlog.
+        Returns the packets, and how many bytes they counted for.
+        """
+        published, packets, size_bytes = self._published, list[Publish](), 0
+        taken = self._released.keys() | self._returned_identifiers | self._withheld_identifiers
+        credit = self._size - len(published) - len(self._released)
+        in_flight_bytes, identifier = self._bytes, self._last_identifier
+        while waiting and credit > 0:
+            entry = waiting[0]
+            message = entry.message
+            in_flight_bytes += len(message.payload)
+            alone = not published and not self._released
+            if not message.qos or entry.number > last_number or (in_flight_bytes > MOST_BYTES_IN_FLIGHT and not alone):
+                in_flight_bytes -= len(message.payload)
+                break
+            identifier = identifier % HIGHEST_IDENTIFIER + 1
+            while identifier in published or identifier in taken:
+                identifier = identifier % HIGHEST_IDENTIFIER + 1
+            entry.identifier = identifier
+            published[identifier] = waiting.popleft()
+            packets.append(Publish(message, identifier))
+            size_bytes += entry.size_bytes
+            credit -= 1
+        self._bytes, self._last_identifier = in_flight_bytes, identifier
+        return packets, size_bytes
+
+    def complete_run(self, identifiers: Iterable[int]) -> tuple[list[Entry], list[Acknowledgement]]:
+        """Plain PUBACKs came: the entries that they complete, and those that need a look at the table."""
+        published = self._published
+        completed, others = list[Entry](), list[Acknowledgement]()
+        for identifier in identifiers:
+            entry = published.get(identifier)
+            if entry is None or entry.awaits is not Awaits.PUBACK:
+                others.append(Acknowledgement(AckKind.PUBACK, identifier))
+                continue
+            del published[identifier]
+            self._bytes -= len(entry.message.payload)
+            entry.identifier = 0
+            completed.append(entry)
+        return completed, others
+
     def acknowledge(self, acknowledgement: Acknowledgement) -> tuple[Next, Entry | None]:
         """What follows from this acknowledgement, and for which entry; None for one that hawk does not know.
 
@@ -244,6 +289,11 @@ def obstacle_to(message: Message, connack: Connack) -> str:
     if limit is not None and publish_size_bytes(message) > limit:
         return f"the broker takes packets of {limit} bytes at most, and this one has {publish_size_bytes(message)}"
     return ""
+
+
+def is_unrestricted(connack: Connack) -> bool:
+    """Whether `obstacle_to` finds none for any message."""
+    return connack.maximum_qos == 2 and connack.retain_available and connack.maximum_packet_size is None
 
 
 def unknown_releases(acknowledgements: Iterable[Acknowledgement]) -> list[Acknowledgement]:

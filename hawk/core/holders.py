@@ -2,10 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hawk.messages import Channel, Delivered, Lane
 from hawk.packets import Outgoing
 from hawk.values import Message
+
+
+class Overrun(NamedTuple):
+    """A link that has ended, on which the broker exceeded our Receive Maximum."""
+
+    link: int
+    messages: int
+    """How many came although our Receive Maximum was used up."""
+    given_up: bool
+    """Hawk itself hung up, because there was no memory for more."""
 
 
 @dataclass(slots=True)
@@ -30,7 +41,9 @@ class Decisions:
     """Messages that waited `RETURN_GRACE_S` for a holder, and are acknowledged without one."""
     abandoning: bool = False
     """An episode of abandoning begins: none was abandoned for `RETURN_GRACE_S`."""
-    receive_maximum_exceeded: bool = False
+    receive_maximum_exceeded: list[int] = field(default_factory=list)
+    """Numbers of links on which the broker began to exceed our Receive Maximum: each link once."""
+    overruns: list[Overrun] = field(default_factory=list)
 
 
 @dataclass(eq=False, slots=True)
@@ -50,7 +63,7 @@ class Holder:
 
 @dataclass(eq=False, slots=True)
 class Arrival:
-    """One PUBLISH that came. It ends when nobody has it unhandled and it is not parked."""
+    """One PUBLISH that came. It ends when nobody has it unhandled and it is not parked; its payload is then let go."""
 
     number: int
     message: Message

@@ -37,9 +37,9 @@ class Books:
         else:
             self.recovered += 1
 
-    def end(self, kind: FateKind) -> None:
-        """An accepted message has met this fate."""
-        self._ended[kind] += 1
+    def end(self, kind: FateKind, messages: int = 1) -> None:
+        """So many accepted messages have met this fate."""
+        self._ended[kind] += messages
 
     def statement(self, *, queued: int, in_flight: int) -> Ledger:
         """All columns of this moment."""

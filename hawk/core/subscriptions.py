@@ -10,7 +10,7 @@ from typing import assert_never
 
 from hawk.core.deliveries import Deliveries
 from hawk.core.filters import Filters
-from hawk.core.holders import Decisions, Holder
+from hawk.core.holders import Decisions, Holder, Overrun
 from hawk.messages import InboundReport, Lane, Subscribe
 from hawk.packets import AckKind, Acknowledgement, Connack, Delivery, DisconnectRequest, Inbound, SubscribeOutcome
 
@@ -89,24 +89,27 @@ class Subscriptions:
 
     def link_down(self, lane: Lane | None) -> None:
         """The link has ended: what was not sent on it is not wanted any more, acknowledgements included."""
-        if lane is None or lane is not self._lane:
-            return
-        self._lane = None
-        self._decisions.packets.clear()
-        self._decisions.ready = None
-        self._wire.close()
-        self._arrivals.close_lane()
+        if lane is not None and lane is self._lane:
+            self._close_lane(lane)
 
     def incoming(self, lane: Lane, packets: Iterable[Inbound], now: float) -> None:
-        """What came on the wire, in its order. A broker that exceeds our Receive Maximum gets DISCONNECT 0x93."""
+        """What came on the wire, in its order.
+
+        A broker that exceeds our Receive Maximum is borne with, until there is no memory for more: then DISCONNECT 0x93.
+        """
         if lane is not self._lane:
             return
+        overrun_before = self._arrivals.overrun
         for packet in packets:
             match packet:
                 case Delivery():
                     if self._stopped:
                         continue
-                    if not self._arrivals.arrive(packet, self._holders.values(), now, self._decisions):
+                    kept = self._arrivals.arrive(packet, self._holders.values(), now, self._decisions)
+                    if self._arrivals.overrun and not overrun_before:
+                        overrun_before = self._arrivals.overrun
+                        self._decisions.receive_maximum_exceeded.append(lane.number)
+                    if not kept:
                         self._give_up_lane(lane)
                         return
                 case Acknowledgement():
@@ -153,14 +156,22 @@ class Subscriptions:
         # Without a link nothing can be acknowledged and nothing is held up: who subscribes until then still gets it.
         return math.inf if self._lane is None else self._arrivals.grace_ends
 
+    def _close_lane(self, lane: Lane, *, given_up: bool = False) -> None:
+        if self._arrivals.overrun:
+            self._decisions.overruns.append(Overrun(lane.number, self._arrivals.overrun, given_up))
+        self._lane = None
+        self._decisions.packets.clear()
+        self._decisions.ready = None
+        self._wire.close()
+        self._arrivals.close_lane()
+
     def _give_up_lane(self, lane: Lane) -> None:
         # The broker must close after a DISCONNECT (section 3.14); until it does, nothing of this link counts. `Ready`
         # is owed all the same, once for every lane.
         if self._wire.ready_due < math.inf:
             self._wire.be_ready(self._decisions)
         ready = self._decisions.ready
-        self.link_down(lane)
+        self._close_lane(lane, given_up=True)
         self._decisions.ready = ready
         self._decisions.lane = lane
         self._decisions.packets.append(DisconnectRequest(_RECEIVE_MAXIMUM_EXCEEDED))
-        self._decisions.receive_maximum_exceeded = True

@@ -61,7 +61,7 @@ class StreamLink:
             raise LinkLost(self._cause)
         if not self._decoder.has_ended():
             arrivals = self._decoder.feed(await self._read())
-            if not self._decoder.has_ended() or arrivals.acknowledgements or arrivals.inbound or arrivals.pong:
+            if not self._decoder.has_ended() or arrivals.says_something:
                 return arrivals
         raise await self._conclude()
 

@@ -117,7 +117,7 @@ async def running(*links: Any) -> AsyncIterator[Bench]:
 def test_both_keepers_hear_of_a_lane_before_anything_that_arrives_on_it(scripted_link: Any, backend: Backend) -> None:
     async def connect() -> None:
         link = scripted_link()
-        link.arrive(Arrivals([PUBACK], [Delivery(Message("a", b""))]))
+        link.arrive(Arrivals(acknowledgements=[PUBACK], inbound=[Delivery(Message("a", b""))]))
         async with running(link) as bench:
             await bench.tell(Open(), Dial())
             assert [type(each) for each in take_all(bench.of_queue_keeper, None)] == [LaneOpened, Settled]
@@ -136,7 +136,7 @@ def test_everything_that_arrived_is_told_before_the_link_is_down(scripted_link: 
         async with running(link) as bench:
             await bench.tell(Open(), Dial())
             for _ in range(3):
-                link.arrive(Arrivals([PUBACK], [Delivery(Message("a", b""))]))
+                link.arrive(Arrivals(acknowledgements=[PUBACK], inbound=[Delivery(Message("a", b""))]))
             link.arrive(BROKEN)
             await anyio.sleep(0.01)
             told = take_all(bench.of_queue_keeper, None)

@@ -69,7 +69,7 @@ def test_everything_that_arrived_is_handed_on_before_lost(
             for inbox in (bench.of_connector, bench.of_queue_keeper, bench.of_subscription_keeper):
                 tasks.start_soon(read, inbox)
             for _ in range(5):
-                link.arrive(Arrivals([PUBACK], [Delivery(Message("a", b""))]))
+                link.arrive(Arrivals(acknowledgements=[PUBACK], inbound=[Delivery(Message("a", b""))]))
             link.arrive(BROKEN)
             await bench.tasks.run()
             await anyio.sleep(0.1)
@@ -178,7 +178,7 @@ def test_a_ping_answer_and_an_acknowledgement_prove_the_link_and_move_what_was_h
     scripted_link: Any, backend: Backend
 ) -> None:
     async def hear() -> None:
-        for arrivals in (Arrivals(pong=True), Arrivals([PUBACK])):
+        for arrivals in (Arrivals(pong=True), Arrivals(acknowledgements=[PUBACK])):
             link = scripted_link()
             bench = Bench(link)
             async with anyio.create_task_group() as tasks:

@@ -51,8 +51,8 @@ class Sender:
     def accept(self, ledger: Ledger) -> None:
         self.accepted += 1
 
-    def settle(self, fate: Fate, ledger: Ledger) -> None:
-        self.fates.append(fate.kind)
+    def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
+        self.fates += [fate.kind] * messages
 
     def offer(self, count: int, *, qos: int = 1, asks: bool = False) -> Offer:
         return Offer(tuple(Message("a", b"%d" % n, qos) for n in range(count)), lambda: self, asks=asks)

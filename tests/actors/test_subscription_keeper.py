@@ -32,6 +32,7 @@ from hawk.packets import (
     Acknowledgement,
     Connack,
     Delivery,
+    DisconnectRequest,
     Outgoing,
     SubscribeFilter,
     SubscribeOutcome,
@@ -313,18 +314,69 @@ async def test_a_stop_is_idempotent_and_later_messages_are_still_heard() -> None
 
 
 async def test_a_refusal_is_answered_and_logged_without_any_payload(caplog: pytest.LogCaptureFixture) -> None:
-    async with running(Config(receive_maximum=1)) as rig:
+    async with running() as rig:
         reading = rig.read("a")
         rig.tell(LaneOpened(rig.lane, Connack()))
         await rig.settle()
-        rig.tell(Incoming(rig.lane, (suback(code=0x87), publish(identifier=1), publish(identifier=2))))
+        rig.tell(Incoming(rig.lane, (suback(code=0x87), publish(identifier=1))))
         await rig.settle()
         assert await reading.answer.receive() == 0x87
-        assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
-            "subscription refused filter=a reason_code=0x87",
-            "receive maximum exceeded link=1",
-        ]
+        assert warnings(caplog) == [("subscription refused", {"filter": "a", "reason_code": "0x87"})]
         assert "secret" not in caplog.text
+
+
+async def test_a_broker_beyond_the_receive_maximum_is_named_once_a_link_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with running(Config(receive_maximum=2)) as rig:
+        reading = rig.read("a")
+        rig.tell(LaneOpened(rig.lane, Connack()), Incoming(rig.lane, (suback(),)))
+        for first in (1, 11):
+            rig.tell(Incoming(rig.lane, tuple(publish(identifier=first + number) for number in range(10))))
+            await rig.settle()
+        ((event, fields),) = warnings(caplog)
+        assert (event, fields["link"], fields["receive_maximum"]) == ("receive maximum exceeded", 1, 2)
+        assert "raise receive_maximum" in str(fields["remedy"])
+        numbers = tuple(reading.deliveries.receive_nowait().delivery for _ in range(20))
+        before = len(rig.lane.sent)
+        rig.tell(Handled(1, numbers))
+        await rig.settle()
+        assert rig.lane.sent[before:] == [tuple(Acknowledgement(AckKind.PUBACK, 1 + number) for number in range(20))]
+        # All that happens in one pass: the link it was about is named, and not the next one.
+        new = FakeLane()
+        new.number = 2
+        rig.tell(*(Incoming(rig.lane, (publish(identifier=number),)) for number in (31, 32, 33)))
+        rig.tell(link_down(rig.lane), LaneOpened(new, Connack()))
+        rig.tell(*(Incoming(new, (publish(identifier=number),)) for number in (1, 2, 3)), link_down(new))
+        await rig.settle()
+        assert [fields["link"] for _, fields in warnings(caplog)] == [1, 2]
+        counted = [record.__dict__["hawk"] for record in caplog.records if record.levelno == logging.INFO]
+        assert counted == [{"link": 1, "messages_beyond": 19}, {"link": 2, "messages_beyond": 1}]
+        assert "secret" not in caplog.text
+
+
+async def test_a_flood_beyond_all_memory_ends_the_link_and_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as rig:
+        rig.read("a")
+        rig.tell(LaneOpened(rig.lane, Connack()), Incoming(rig.lane, (suback(),)))
+        message = Message("a", b"secret".ljust(1024 * 1024), 1)
+        rig.tell(Incoming(rig.lane, tuple(Delivery(message, identifier) for identifier in range(1, 200))))
+        await rig.settle()
+        assert rig.lane.sent[-1] == (DisconnectRequest(0x93),)
+        (_, first), (event, fields) = warnings(caplog)
+        assert (event, fields["link"], fields["messages_beyond"]) == ("receive maximum exceeded too far", 1, 1)
+        assert fields["remedy"] == first["remedy"]
+        assert "secret" not in caplog.text
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
+    """Events and fields."""
+    return [
+        (record.__dict__["event"], record.__dict__["hawk"])
+        for record in caplog.records
+        if record.levelno == logging.WARNING
+    ]
 
 
 async def test_a_report_that_did_not_fit_is_sent_later_by_itself() -> None:

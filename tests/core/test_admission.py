@@ -19,8 +19,8 @@ def nobody() -> Reply | None:
 
 def full(overflow: OverflowPolicy = "drop_oldest") -> Admission:
     admission = Admission(Config(message_queue_size=2, message_queue_bytes=30, overflow=overflow))
-    admission.add(SMALL)
-    admission.add(SMALL)
+    admission.add(SMALL.size_bytes)
+    admission.add(SMALL.size_bytes)
     return admission
 
 
@@ -57,9 +57,9 @@ def test_a_message_larger_than_the_bound_comes_in_when_nothing_else_waits(
     overflow: OverflowPolicy, link_up: bool
 ) -> None:
     admission = full(overflow)
-    admission.remove(SMALL)
+    admission.remove(SMALL.size_bytes)
     assert admission.ask(LARGE, link_up=link_up, refuse_if_full=True) is not Answer.ADMIT
-    admission.remove(SMALL)
+    admission.remove(SMALL.size_bytes)
     assert admission.ask(LARGE, link_up=link_up, refuse_if_full=True) is Answer.ADMIT
 
 
@@ -69,7 +69,7 @@ def test_room_is_what_is_free_and_what_fits_in_it_is_admitted(
 ) -> None:
     admission = Admission(Config(message_queue_size=5, message_queue_bytes=100))
     for size in payloads:
-        admission.add(Message("t", b"x" * size))
+        admission.add(1 + size)
     room = admission.room(taken, taken_bytes)
     messages, size_bytes = room.messages - taken, room.size_bytes - taken_bytes
     assert messages == max(0, 5 - len(payloads))

@@ -62,7 +62,7 @@ def told(outbox: Outbox) -> list[tuple[str, str]]:
     """Payload and fate of every answer; "accepted" where there is none yet."""
     return [
         (message.payload.decode()[:9], "accepted" if fate is None else fate.kind.value)
-        for _, message, fate in outbox.take_answers()
+        for _, message, fate, _ in outbox.take_answers()
     ]
 
 
@@ -119,7 +119,7 @@ class TestOverflow:
         ("overflow", "answers"),
         [
             ("drop_oldest", [("a", "dropped"), ("b", "dropped"), ("cccccccc", "accepted")]),
-            ("drop_newest", [("cccccccc", "dropped")]),
+            ("drop_newest", [("cccccccc", "accepted"), ("cccccccc", "dropped")]),
             ("reject", [("cccccccc", "full")]),
             ("wait", []),
         ],
@@ -212,7 +212,7 @@ class TestRefusals:
         outbox.ready()
         assert sent(outbox, 13.0) == [("a", 4, False)]
         answer(outbox, PUBACK, 4, code=0x97, now=13.0)
-        ((_, _, fate),) = outbox.take_answers()
+        ((_, _, fate, _),) = outbox.take_answers()
         assert fate is not None
         assert (fate.kind, fate.reason_code) == (FateKind.DEAD_LETTERED, 0x97)
         assert "Quota exceeded" in fate.detail
@@ -273,7 +273,7 @@ class TestBrokersLimits:
         fits, too_large = texts("x" * 50, "y" * 51)
         outbox = flowing(too_large, fits, connack=Connack(maximum_packet_size=publish_size_bytes(fits)))
         assert sent(outbox) == [("x" * 9, 1, False)]
-        ((_, message, fate),) = outbox.take_answers()
+        ((_, message, fate, _),) = outbox.take_answers()
         assert fate is not None
         assert (message, fate.kind) == (too_large, FateKind.DEAD_LETTERED)
 
@@ -621,3 +621,45 @@ class TestDisk:
         after = Outbox(Config(), opening=crashed.ledger())
         after.recover([])
         assert (after.ledger().abandoned, after.ledger().balance) == (2, 0)
+
+
+class TestRunsOfAcknowledgements:
+    """Plain PUBACKs come in runs, and a run is told to a sender at once."""
+
+    def listening(self) -> tuple[Outbox, object]:
+        sender = object()
+        outbox = Outbox(small(message_queue_size=10))
+        outbox.offer(Offer(texts("a", "b", "c"), lambda: sender))  # type: ignore[arg-type, return-value]
+        outbox.open(NEW, 0.0)
+        outbox.ready()
+        outbox.take_packets(0.0)
+        return outbox, sender
+
+    def test_a_batch_is_told_once_how_many_were_acknowledged(self) -> None:
+        outbox, _ = self.listening()
+        outbox.settle([], 0, 0.0, acknowledged=[1, 2])
+        ((_, _, fate, messages),) = outbox.take_answers()
+        assert fate is not None
+        assert (fate.kind, messages) == (FateKind.ACKNOWLEDGED, 2)
+        assert outbox.ledger().acknowledged == 2
+        assert outbox.ledger().in_flight == 1
+
+    def test_each_is_told_while_fates_are_watched(self) -> None:
+        outbox, _ = self.listening()
+        outbox.watch_fates(True)
+        outbox.settle([], 0, 0.0, acknowledged=[1, 2, 3])
+        assert [payload for payload, _ in told(outbox)] == ["a", "b", "c"]
+
+    def test_nobody_listens_and_nothing_is_told_but_all_is_counted(self) -> None:
+        outbox = flowing(*texts("a", "b"))
+        outbox.take_packets(0.0)
+        outbox.settle([], 0, 0.0, acknowledged=[1, 2])
+        assert outbox.take_answers() == []
+        assert outbox.ledger().acknowledged == 2
+
+    def test_an_unknown_one_and_one_for_qos_2_change_nothing(self) -> None:
+        outbox = flowing(Message("t", b"a", 2), Message("t", b"b", 1))
+        outbox.take_packets(0.0)
+        outbox.settle([], 0, 0.0, acknowledged=[9, 1, 2])
+        assert outbox.ledger().acknowledged == 1
+        assert outbox.ledger().in_flight == 1

@@ -8,9 +8,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hawk.core.deliveries import MOST_UNHANDLED_AT_QOS_0, RETURN_GRACE_S
+from hawk.core.deliveries import (
+    MOST_UNACKNOWLEDGED,
+    MOST_UNACKNOWLEDGED_BYTES,
+    MOST_UNHANDLED_AT_QOS_0,
+    RETURN_GRACE_S,
+)
 from hawk.core.filters import FIRST_IDENTIFIER, LAST_IDENTIFIER, MOST_FILTERS
-from hawk.core.holders import Decisions
+from hawk.core.holders import Decisions, Overrun
 from hawk.core.subscriptions import Subscriptions
 from hawk.core.topics import matches
 from hawk.messages import Delivered, Subscribe, Transmit
@@ -29,6 +34,8 @@ from hawk.packets import (
 from hawk.values import Message
 
 RECEIVE_MAXIMUM = 6
+MIB = 1024 * 1024
+LARGE = bytes(MIB)
 SUBACK_TIMEOUT_S = 5.0
 NEW_SESSION, RESUMED = Connack(), Connack(session_present=True)
 
@@ -487,17 +494,80 @@ def test_qos_0_beyond_its_bound_drops_the_newest_and_says_so_once_an_episode() -
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-def test_a_broker_beyond_our_receive_maximum_is_told_to_go(qos: int) -> None:
+def test_a_broker_beyond_our_receive_maximum_is_borne_with_and_told_of_once_a_link(qos: int) -> None:
+    app = receiving("a", receive_maximum=2)
+    decisions = app.arrive(*(publish(qos=qos, identifier=i) for i in (1, 2)))
+    assert decisions.receive_maximum_exceeded == []
+    numbers = [one.delivery for one in app.given(decisions, 1)]
+    decisions = app.arrive(*(publish(qos=qos, identifier=i) for i in (3, 4, 5)))
+    assert decisions.receive_maximum_exceeded == [1]
+    numbers += [one.delivery for one in app.given(decisions, 1)]
+    assert app.arrive(publish(qos=qos, identifier=6)).receive_maximum_exceeded == []
+    app.core.handled(1, reversed(numbers))
+    acknowledgement = pubrec if qos == 2 else puback
+    decisions = app.core.take()
+    assert decisions.packets == [acknowledgement(i) for i in (1, 2, 3, 4, 5)]
+    assert decisions.overruns == []
+    assert app.up(RESUMED).overruns == [Overrun(1, 4, given_up=False)]
+    decisions = app.arrive(*(publish(qos=qos, identifier=i, duplicate=True) for i in (6, 7, 8)))
+    assert decisions.receive_maximum_exceeded == [1]
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_beyond_all_packet_identifiers_the_broker_is_told_to_go(qos: int) -> None:
     app = receiving("a", receive_maximum=2)
     lane = app.lane
-    decisions = app.arrive(*(publish(qos=qos, identifier=i) for i in (1, 2, 3, 4)))
-    assert decisions.lane is lane
-    assert decisions.packets == [DisconnectRequest(0x93)]
-    assert decisions.receive_maximum_exceeded
-    assert len(decisions.deliveries) == 2
+    flood = [publish(qos=qos, identifier=i) for i in range(1, MOST_UNACKNOWLEDGED + 1)]
+    decisions = app.arrive(*flood)
+    assert decisions.packets == []
+    assert len(decisions.deliveries) == MOST_UNACKNOWLEDGED
+    decisions = app.arrive(publish(qos=qos, identifier=1))
+    assert (decisions.lane, decisions.packets) == (lane, [DisconnectRequest(0x93)])
+    assert decisions.overruns == [Overrun(1, MOST_UNACKNOWLEDGED - 1, given_up=True)]
+    assert decisions.deliveries == []
     assert app.arrive(publish(qos=0)).deliveries == []
+    # What is repeated is in memory already; what is new comes in as far as our Receive Maximum goes.
     app.up(RESUMED)
-    assert app.arrive(publish(qos=qos, identifier=3)).lane is app.lane
+    decisions = app.arrive(*(one._replace(duplicate=True) for one in flood[:4]))
+    assert (decisions.deliveries, decisions.overruns) == ([], [])
+    (overrun,) = app.arrive(publish(qos=3 - qos, identifier=9)).overruns
+    assert overrun.given_up
+
+
+def test_more_than_64_mib_beyond_our_receive_maximum_are_too_much_and_within_it_are_not() -> None:
+    app = receiving("a", receive_maximum=3)
+    fill(app, MOST_UNACKNOWLEDGED_BYTES)
+    app = receiving("a", receive_maximum=200)
+    assert app.arrive(*(large(number) for number in range(1, 201))).overruns == []
+
+
+def test_another_session_is_no_way_around_the_bound() -> None:
+    """What holders have unhandled stays in memory, whichever link brought it."""
+    app = receiving("a", receive_maximum=3)
+    app.arrive(*(large(number) for number in range(1, 33)))
+    app.granted(app.up())
+    fill(app, MOST_UNACKNOWLEDGED_BYTES // 2)
+
+
+def test_what_is_handled_out_of_order_no_longer_takes_memory() -> None:
+    app = receiving("a", receive_maximum=3)
+    numbers = [one.delivery for one in app.given(app.arrive(*(large(number) for number in range(1, 41))), 1)]
+    app.core.handled(1, numbers[1:])
+    assert app.core.take().packets == []
+    fill(app, MOST_UNACKNOWLEDGED_BYTES - MIB, first=41)
+
+
+def large(identifier: int, size_bytes: int = MIB) -> Delivery:
+    """One whose payload and topic take that many bytes."""
+    return Delivery(Message("a", LARGE[: size_bytes - 1], 1), identifier)
+
+
+def fill(app: App, size_bytes: int, *, first: int = 1) -> None:
+    """So much goes in, and not one byte more."""
+    end = first + size_bytes // MIB
+    assert app.arrive(*(large(number) for number in range(first, end))).overruns == []
+    (overrun,) = app.arrive(large(end, 1)).overruns
+    assert overrun.given_up
 
 
 def test_our_receive_maximum_counts_qos_2_until_pubcomp() -> None:
@@ -514,7 +584,8 @@ def test_ready_is_owed_to_a_lane_that_is_given_up() -> None:
     app.subscribe("a")
     app.up()
     lane = app.lane
-    assert app.arrive(publish(identifier=1), publish(identifier=2)).ready is lane
+    decisions = app.arrive(*(large(number) for number in range(1, 66)))
+    assert (decisions.ready, decisions.packets) == (lane, [DisconnectRequest(0x93)])
 
 
 def test_a_stop_ends_every_iteration_and_acknowledges_only_what_is_handled() -> None:
@@ -590,7 +661,9 @@ class Reader:
 
 
 class Receiving(RuleBasedStateMachine):
-    """A broker that keeps a session, a network that fails, and an application that comes, handles and goes."""
+    """A broker that keeps a session and may exceed our Receive Maximum, a network that fails, and an application that
+    comes, handles and goes.
+    """
 
     @initialize()
     def start(self) -> None:
@@ -609,7 +682,8 @@ class Receiving(RuleBasedStateMachine):
         self.readies: dict[int, int] = {}
         self.lanes: list[FakeLane] = []
         self.opened_at = 0.0
-        self.up_since = 0.0
+        self.most_unacknowledged = 0
+        self.warned = False
 
     def act(self) -> Decisions:
         self.core.tick(self.now)
@@ -625,7 +699,11 @@ class Receiving(RuleBasedStateMachine):
             reader.holds[delivered.delivery] = text
             self.left_at.pop(text, None)
         assert decisions.lane is self.lane
-        assert not decisions.receive_maximum_exceeded
+        if decisions.receive_maximum_exceeded:
+            assert self.most_unacknowledged > RECEIVE_MAXIMUM, "who keeps to it is not accused"
+            assert not self.warned, "one warning for each link"
+            self.warned = True
+        assert not any(overrun.given_up for overrun in decisions.overruns)
         for packet in decisions.packets:
             self.hear(packet)
         if decisions.ready is not None:
@@ -694,6 +772,7 @@ class Receiving(RuleBasedStateMachine):
         self.lane = self.app.lane = FakeLane()
         self.lanes.append(self.lane)
         self.opened_at = self.now
+        self.warned, self.most_unacknowledged = False, len(self.session)
         self.core.open_lane(self.lane, Connack(session_present=session_present), self.now)
         self.act()
         again: list[Inbound] = []
@@ -727,19 +806,22 @@ class Receiving(RuleBasedStateMachine):
         code = 0x87 if refuse else 1
         self.arrive(SubscribeOutcome(request.identifier, (code,) * len(request.filters)))
 
-    @precondition(lambda self: self.lane is not None and len(self.session) < RECEIVE_MAXIMUM)
+    @precondition(lambda self: self.lane is not None)
     @rule(
         topic=st.sampled_from(["a", "b", "a/c", "$x"]),
         qos=st.integers(0, 2),
-        identifier=st.integers(1, RECEIVE_MAXIMUM + 1),
+        identifier=st.integers(1, 2 * RECEIVE_MAXIMUM),
+        obedient=st.booleans(),
     )
-    def publish(self, topic: str, qos: int, identifier: int) -> None:
-        if qos and identifier in self.session:
+    def publish(self, topic: str, qos: int, identifier: int, obedient: bool) -> None:
+        if qos and (identifier in self.session or (obedient and len(self.session) >= RECEIVE_MAXIMUM)):
             return
+        beyond = qos > 0 and len(self.unacknowledged) >= RECEIVE_MAXIMUM
         self.texts += 1
         sent = Sent(b"%d" % self.texts, topic, qos)
         if qos:
             self.session[identifier] = sent
+            self.most_unacknowledged = max(self.most_unacknowledged, len(self.session))
             self.unacknowledged.append(identifier)
             self.note_arrival(sent)
         if qos == 2:
@@ -748,6 +830,7 @@ class Receiving(RuleBasedStateMachine):
         self.arrive(Delivery(Message(topic, sent.text, qos), identifier if qos else 0))
         for number, reader in self.readers.items():
             assert len(reader.had) - before[number] == matches(reader.filter, topic)
+        assert self.warned or not beyond
 
     def note_arrival(self, sent: Sent) -> None:
         """Until somebody is given it, it waits from now on; what is held or waits already goes on as it was."""
@@ -813,6 +896,8 @@ class Receiving(RuleBasedStateMachine):
         assert self.session == {}
         assert self.core.counters.unhandled == 0
         assert self.core.deadline == math.inf
+        # Nothing is left of what came and went.
+        fill(self.app, MOST_UNACKNOWLEDGED_BYTES)
 
 
 TestReceiving = Receiving.TestCase

@@ -332,9 +332,12 @@ async def test_twenty_thousand_at_once_with_the_defaults_all_arrive_in_order() -
 async def test_a_batch_that_meets_an_overflow_tells_it() -> None:
     async with Rehearsal() as rehearsal, rehearsal.open_mqtt(small("drop_oldest")) as mqtt:
         rehearsal.network.refuse()
-        with pytest.raises(Dropped):
-            await mqtt.publish_many([("n", number) for number in range(5)])
+        receipt = await mqtt.publish_many([("n", number) for number in range(5)])
         assert (mqtt.stats["accepted"], mqtt.stats["dropped"], mqtt.stats["queue_size"]) == (5, 2, 3)
+        rehearsal.network.allow()
+        with pytest.raises(Dropped):
+            await receipt.acknowledged()
+        assert [int(payload) for _, payload in rehearsal.broker.received()] == [2, 3, 4]
 
 
 # -------------------------------------------------------------------------------- overflow, link down

@@ -52,7 +52,7 @@ def conversation() -> Conversation:
         Acknowledgement(AckKind.PUBACK, 10),
         Acknowledgement(AckKind.PUBACK, 11),
         Acknowledgement(AckKind.PUBACK, 12, 0x87),
-        Acknowledgement(AckKind.PUBACK, 13, 0x10),
+        Acknowledgement(AckKind.PUBACK, 13),
         Acknowledgement(AckKind.PUBACK, 14),
         Acknowledgement(AckKind.PUBREC, 20),
         Acknowledgement(AckKind.PUBREC, 21, 0x97),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hawk.packets import Arrivals
+from hawk.packets import AckKind, Acknowledgement, Arrivals
 from hawk.protocol.version5 import Decoder
 from hawk.values import Cause, CauseKind
 
@@ -27,6 +27,7 @@ def fed(pieces: Iterable[bytes]) -> tuple[Arrivals, Cause | None]:
     whole = Arrivals()
     for piece in pieces:
         part = decoder.feed(piece)
+        whole.acknowledgements += [Acknowledgement(AckKind.PUBACK, each) for each in part.acknowledged]
         whole.acknowledgements += part.acknowledgements
         whole.inbound += part.inbound
         whole.pong = whole.pong or part.pong
@@ -36,7 +37,7 @@ def fed(pieces: Iterable[bytes]) -> tuple[Arrivals, Cause | None]:
 def test_every_packet_of_a_broker_is_understood(conversation: Any) -> None:
     arrivals, ending = fed([b"".join(conversation.packets)])
     assert ending is None
-    assert arrivals == Arrivals(conversation.acknowledgements, conversation.inbound, True)
+    assert arrivals == Arrivals([], conversation.acknowledgements, conversation.inbound, True)
 
 
 def test_a_conversation_cut_anywhere_says_the_same(conversation: Any) -> None:
@@ -59,7 +60,7 @@ def test_a_conversation_that_ends_badly_says_the_same_however_it_is_cut(conversa
     arrivals, ending = fed([wire])
     assert ending is not None
     assert ending.reason_code == 0x82
-    assert arrivals == Arrivals(conversation.acknowledgements, conversation.inbound, True)
+    assert arrivals == Arrivals([], conversation.acknowledgements, conversation.inbound, True)
     for cut in range(len(wire) + 1):
         assert fed([wire[:cut], wire[cut:]]) == (arrivals, ending)
 
@@ -164,6 +165,21 @@ def test_a_packet_above_the_limit_is_refused_also_when_it_is_whole() -> None:
     assert tight.feed(packet).inbound == []
     assert tight.ending is not None
     assert tight.ending.reason_code == 0x95
+
+
+@given(st.lists(st.tuples(st.integers(1, 65_535), st.sampled_from([b"\x40\x02", b"\x40\x03"])), max_size=30), st.data())
+def test_runs_of_pubacks_are_what_one_at_a_time_are(pubacks: list[tuple[int, bytes]], data: st.DataObject) -> None:
+    """In both short forms, mixed, cut anywhere, with other packets between them."""
+    packets = [head + identifier.to_bytes(2) + (b"\x10" if head[1] == 3 else b"") for identifier, head in pubacks]
+    wanted = [identifier for identifier, _ in pubacks]
+    for between in data.draw(st.lists(st.sampled_from([b"\xd0\x00", b"\x50\x02\x00\x07"]), max_size=3)):
+        at = data.draw(st.integers(0, len(packets)))
+        packets.insert(at, between)
+    wire = b"".join(packets)
+    cut = data.draw(st.integers(0, len(wire)))
+    arrivals, ending = fed([wire[:cut], wire[cut:]])
+    assert ending is None
+    assert [each.identifier for each in arrivals.acknowledgements if each.kind is AckKind.PUBACK] == wanted
 
 
 def test_short_acknowledgements_read_in_line_are_what_the_codec_reads() -> None:

@@ -154,7 +154,7 @@ def test_a_malformed_packet_ends_the_link_after_all_that_was_good(bad: Bad) -> N
         assert decoder.ending is not None
         assert decoder.ending.kind is CauseKind.PROTOCOL_ERROR
         assert decoder.ending.reason_code == bad.reason_code, decoder.ending
-        assert [each.identifier for part in arrivals for each in part.acknowledgements] == [0x63]
+        assert [identifier for part in arrivals for identifier in part.acknowledged] == [0x63]
         assert not any(part.inbound or part.pong for part in arrivals)
         assert "payload" not in decoder.ending.text.replace("payload format", "")
 
