@@ -5,12 +5,11 @@ while the total offered stays below the total lent. Whoever finds no room asks, 
 overtakes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hawk.actors.mailbox import LatestSender
 from hawk.messages import Room
-from hawk.values import Message
 
 
 class Credit:
@@ -37,10 +36,6 @@ class Credit:
             return False
         self._lent = news
         return self.offered + messages <= news.messages and self.offered_bytes + size_bytes <= news.size_bytes
-
-    def allows_all(self, batch: Sequence[Message]) -> bool:
-        """Whether the whole batch may be offered without asking."""
-        return self.allows(sum(message.size_bytes for message in batch), len(batch))
 
     def spend(self, size_bytes: int, messages: int = 1) -> None:
         """That much is offered."""

@@ -185,15 +185,15 @@ class MQTTInterface:
         while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
         that of a cancelled batch some may be accepted: those before the rest, in order.
         """
-        batch = [self._message(topic, payload, qos, retain) for topic, payload in messages]
+        batch = self._messages(messages, self._valid_qos(qos), _valid_retain(retain))
         service = await self._start()
         await checkpoint()
         if not service.open:
             raise Stopped("hawk is stopping")
-        if not batch or service.credit.allows_all(batch):
+        size_bytes = sum(len(message.payload) + len(message.topic) for message in batch)
+        if not batch or service.credit.allows(size_bytes, len(batch)):
             receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
             if batch:
-                size_bytes = sum(message.size_bytes for message in batch)
                 await self._offer(service, Offer(tuple(batch), receipt.reference), size_bytes)
             return receipt
         return await self._ask(service, tuple(batch))
@@ -276,6 +276,22 @@ class MQTTInterface:
                 self._config.qos if qos is None else self._valid_qos(qos),
                 _valid_retain(retain),
             )
+        except MessageInvalid:
+            self._unencodable += 1
+            raise
+
+    def _messages(self, messages: Iterable[tuple[str, Payload]], qos: int, retain: bool) -> list[Message]:
+        """What `_message` does for each, with what is the same for all looked at once."""
+        try:
+            return [
+                Message(
+                    validate_topic(topic),
+                    payload if type(payload) is bytes else encode_payload(topic, payload),
+                    qos,
+                    retain,
+                )
+                for topic, payload in messages
+            ]
         except MessageInvalid:
             self._unencodable += 1
             raise

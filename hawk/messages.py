@@ -199,8 +199,8 @@ class Reply(Protocol):
     Every call carries the ledger that it produced, so that a sender who reads `stats` next reads its own write.
     """
 
-    def accept(self, ledger: Ledger) -> None:
-        """One message of the offer is accepted."""
+    def accept(self, ledger: Ledger, messages: int = 1) -> None:
+        """So many messages of the offer are accepted."""
 
     def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
         """So many messages of the offer have met this fate."""

@@ -96,10 +96,10 @@ class Receipt:
             await self._change()
         self._raise_failure()
 
-    def accept(self, ledger: Ledger) -> None:
-        """From the Queue keeper: one message is accepted."""
+    def accept(self, ledger: Ledger, messages: int = 1) -> None:
+        """From the Queue keeper: so many messages are accepted."""
         self._learn(ledger)
-        self._unaccepted -= 1
+        self._unaccepted -= messages
         if not self._unaccepted:
             self._wake()
 

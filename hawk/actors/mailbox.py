@@ -6,7 +6,7 @@ An actor waits in one place, for its next message or a deadline (`receive_by`), 
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Generic, NoReturn, TypeVar
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -18,6 +18,8 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 RETRY_REPORT_S = 0.05
 MOST_UNSENT_EVENTS = 10_000
+PACKET_IDENTIFIERS = 65_535
+"""So many answers at most are owed to a peer that keeps to the protocol, if not to our Receive Maximum (section 2.2.1)."""
 
 
 async def receive_by(inbox: MemoryObjectReceiveStream[T], deadline: float) -> T | None:
@@ -62,29 +64,40 @@ def is_abandoned(channel: Channel[T_contra]) -> bool:
 
 
 class MemoryLane:
-    """The lane of one link: a bounded channel to its writer, compared by identity."""
+    """The lane of one link: a bounded channel to its writer, compared by identity. Bounded in sends and in packets."""
 
-    __slots__ = ("_to_writer", "number", "on_overflow")
+    __slots__ = ("_most_untaken", "_to_writer", "_untaken", "number", "on_overflow")
 
-    def __init__(self, number: int, to_writer: MemoryObjectSendStream[Transmit]) -> None:
+    def __init__(self, number: int, to_writer: MemoryObjectSendStream[Transmit], capacity: int) -> None:
         self.number = number
         self.on_overflow: Callable[[], None] | None = None
         self._to_writer = to_writer
+        self._most_untaken = capacity + PACKET_IDENTIFIERS
+        self._untaken = 0
 
     def send_nowait(self, transmit: Transmit, /) -> None:
         """Hand packets to the writer. Raises `anyio.BrokenResourceError` when the link is gone.
 
         Every honest sender is bounded by its credit, so only a peer that provokes answers and never reads them can fill a
-        lane: `on_overflow` ends its link.
+        lane: `on_overflow` ends its link. An empty lane takes any one batch, which one read of the link bounds.
         """
+        # The writer takes all that waits: an empty lane means that nothing of what was counted is still there.
+        if not self._to_writer.statistics().current_buffer_used:
+            self._untaken = 0
+        elif self._untaken >= self._most_untaken:
+            self._overflow()
         try:
             self._to_writer.send_nowait(transmit)
         except anyio.WouldBlock:
-            if self.on_overflow is not None:
-                self.on_overflow()
-            raise anyio.BrokenResourceError from None
+            self._overflow()
         except anyio.ClosedResourceError:
             raise anyio.BrokenResourceError from None
+        self._untaken += len(transmit.packets)
+
+    def _overflow(self) -> NoReturn:
+        if self.on_overflow is not None:
+            self.on_overflow()
+        raise anyio.BrokenResourceError from None
 
     def close(self) -> None:
         """Let go of the sending end, once the link has ended."""
@@ -92,9 +105,9 @@ class MemoryLane:
 
 
 def open_lane(number: int, capacity: int) -> tuple[MemoryLane, MemoryObjectReceiveStream[Transmit]]:
-    """A lane for the link of that number, and the end that its writer reads."""
+    """A lane of so many sends for the link of that number, and the end that its writer reads."""
     to_writer, outgoing = anyio.create_memory_object_stream[Transmit](capacity)
-    return MemoryLane(number, to_writer), outgoing
+    return MemoryLane(number, to_writer, capacity), outgoing
 
 
 class LatestSender(Generic[T]):

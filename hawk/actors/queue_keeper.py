@@ -163,7 +163,7 @@ class QueueKeeper:
             reply = reference()
             if fate is None:
                 if reply is not None:
-                    reply.accept(ledger)
+                    reply.accept(ledger, messages)
                 continue
             if reply is not None:
                 reply.settle(fate, ledger, messages)

@@ -4,6 +4,7 @@ While the link is up a newcomer without room waits for it. While the link is dow
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,7 +16,6 @@ from hawk.values import Message
 class Answer(Enum):
     """What a message without room is told."""
 
-    ADMIT = "admit"
     DROP_OLDEST = "drop the oldest, then ask again"
     DROP_NEWEST = "drop this one"
     WAIT = "wait"
@@ -59,14 +59,22 @@ class Admission:
         self.waiting -= messages
         self.waiting_bytes -= size_bytes
 
-    def ask(self, message: Message, *, link_up: bool, refuse_if_full: bool) -> Answer:
-        """Whether this message may come in now, and what happens if not.
+    def fitting(self, messages: Sequence[Message], start: int) -> int:
+        """How many of them, from that one on, there is room for now.
 
-        A message larger than the whole bound comes in alone, when nothing else waits: it could never be sent otherwise.
+        One larger than the whole bound comes in alone, when nothing else waits: it could never be sent otherwise.
         """
-        fits = self.waiting < self._most_messages and self.waiting_bytes + message.size_bytes <= self._most_bytes
-        if fits or self.waiting == 0:
-            return Answer.ADMIT
+        room_bytes = self._most_bytes - self.waiting_bytes
+        count = 0
+        for message in messages[start : start + max(0, self._most_messages - self.waiting)]:
+            room_bytes -= message.size_bytes
+            if room_bytes < 0:
+                break
+            count += 1
+        return 1 if not count and not self.waiting else count
+
+    def answer(self, *, link_up: bool, refuse_if_full: bool) -> Answer:
+        """What happens to a message that there is no room for."""
         if refuse_if_full and (link_up or self._when_full is Answer.WAIT):
             return Answer.REFUSE
         return Answer.WAIT if link_up else self._when_full

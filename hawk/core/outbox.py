@@ -35,7 +35,7 @@ _ABANDONED = Fate(FateKind.ABANDONED, "hawk stopped before it could be delivered
 
 
 class Told(NamedTuple):
-    """An answer for a sender: its message is accepted (`fate` None), or has met its fate, and others of its offer too."""
+    """An answer for a sender: so many of its messages, this one first, are accepted (`fate` None) or have met a fate."""
 
     reply: ReplyReference
     message: Message
@@ -94,58 +94,49 @@ class Outbox:
             elif admission.line or not self._seat(parked):
                 admission.line.append(parked)
             return
-        if not self._over and not self._commits.durable:
-            self._admit_all(offer)
+        books.taken += len(offer.messages)
+        books.taken_bytes += sum(len(message.payload) + len(message.topic) for message in offer.messages)
+        if not self._over:
+            self._admit(offer.messages, offer.reply, tell=self._commits.durable)
             return
         for message in offer.messages:
-            books.taken += 1
-            books.taken_bytes += message.size_bytes
-            if self._over:
-                # Offered within the room before its sender could know of the end: accepted, so it is told and counted.
-                books.accepted += 1
-                books.end(FateKind.ABANDONED)
-                self._answers.append(Told(offer.reply, message, _ABANDONED))
-            elif self._admit(message, offer.reply) and self._commits.durable:
-                self._answers.append(Told(offer.reply, message, None))
-
-    def _admit_all(self, offer: Offer) -> None:
-        """Let a whole offer in that found room: what `_admit` does for each, at a fraction of the cost."""
-        waiting, number, size_bytes = self._waiting, self._last_number, 0
-        for message in offer.messages:
-            number += 1
-            entry = Entry(number, message, offer.reply)
-            size_bytes += entry.size_bytes
-            waiting.append(entry)
-        self._last_number = number
-        messages = len(offer.messages)
-        self._admission.add(size_bytes, messages)
-        self._books.accepted += messages
-        self._books.taken += messages
-        self._books.taken_bytes += size_bytes
+            # Offered within the room before its sender could know of the end: accepted, so it is told and counted.
+            books.accepted += 1
+            books.end(FateKind.ABANDONED)
+            self._answers.append(Told(offer.reply, message, _ABANDONED))
 
     def withdraw(self, reply: ReplyReference) -> None:
         """A sender that waited in line was cancelled."""
         self._admission.leave(reply)
 
-    def _admit(self, message: Message, reply: ReplyReference) -> bool:
-        """Let one message in. True when it is accepted at once, False when the store has to say so."""
-        self._last_number += 1
-        entry = Entry(self._last_number, message, reply)
-        self._waiting.append(entry)
-        self._admission.add(entry.size_bytes)
-        self._books.accepted += 1
-        return not self._commits.insert(entry)
+    def _admit(self, messages: Sequence[Message], reply: ReplyReference, *, tell: bool) -> None:
+        """Let a run of one offer in. `tell`: its sender waits to hear of the acceptance, or the store has to say so."""
+        waiting, number, size_bytes, commits = self._waiting, self._last_number, 0, self._commits
+        for message in messages:
+            number += 1
+            entry = Entry(number, message, reply)
+            size_bytes += entry.size_bytes
+            waiting.append(entry)
+            if commits.durable and not commits.insert(entry):
+                self._answers.append(Told(reply, message, None))
+        self._last_number = number
+        self._admission.add(size_bytes, len(messages))
+        self._books.accepted += len(messages)
+        if tell and not commits.durable:
+            self._answers.append(Told(reply, messages[0], None, len(messages)))
 
     def _seat(self, parked: Parked) -> bool:
         """Let in what there is room for. False while some of the offer still has to wait."""
         offer = parked.offer
         link_up = self._connack is not None
         while parked.admitted < len(offer.messages):
+            if fitting := self._admission.fitting(offer.messages, parked.admitted):
+                run = offer.messages[parked.admitted : parked.admitted + fitting]
+                self._admit(run, offer.reply, tell=True)
+                parked.admitted += fitting
+                continue
             message = offer.messages[parked.admitted]
-            match self._admission.ask(message, link_up=link_up, refuse_if_full=offer.refuse_if_full):
-                case Answer.ADMIT:
-                    if self._admit(message, offer.reply):
-                        self._answers.append(Told(offer.reply, message, None))
+            match self._admission.answer(link_up=link_up, refuse_if_full=offer.refuse_if_full):
                 case Answer.DROP_OLDEST:
                     oldest = self._waiting.popleft()
                     self._admission.remove(oldest.size_bytes)

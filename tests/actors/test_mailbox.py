@@ -105,6 +105,23 @@ async def test_a_full_lane_says_so_to_its_link_and_breaks_for_its_sender() -> No
     lane.close()
 
 
+@pytest.mark.anyio
+async def test_a_lane_is_bounded_in_packets_too_and_empty_takes_any_batch() -> None:
+    lane, outgoing = open_lane(1, 100)
+    overflows = []
+    lane.on_overflow = lambda: overflows.append(1)
+    many = Transmit(PING.packets * 40_000)
+    with outgoing:
+        for _ in range(3):
+            lane.send_nowait(many)
+            lane.send_nowait(many)
+            with pytest.raises(anyio.BrokenResourceError):
+                lane.send_nowait(many)
+            take_all(outgoing, None)
+        assert overflows == [1] * 3
+    lane.close()
+
+
 # ---------------------------------------------------------------------------------------- LatestSender
 
 

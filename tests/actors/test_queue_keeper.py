@@ -48,8 +48,8 @@ class Sender:
         self.accepted = 0
         self.fates: list[FateKind] = []
 
-    def accept(self, ledger: Ledger) -> None:
-        self.accepted += 1
+    def accept(self, ledger: Ledger, messages: int = 1) -> None:
+        self.accepted += messages
 
     def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
         self.fates += [fate.kind] * messages

@@ -48,19 +48,27 @@ def full(overflow: OverflowPolicy = "drop_oldest") -> Admission:
 def test_what_a_newcomer_without_room_is_told(
     overflow: OverflowPolicy, link_up: bool, refuse_if_full: bool, answer: Answer
 ) -> None:
-    assert full(overflow).ask(SMALL, link_up=link_up, refuse_if_full=refuse_if_full) is answer
+    admission = full(overflow)
+    assert admission.fitting((SMALL,), 0) == 0
+    assert admission.answer(link_up=link_up, refuse_if_full=refuse_if_full) is answer
 
 
 @pytest.mark.parametrize("overflow", POLICIES)
-@pytest.mark.parametrize("link_up", [True, False])
-def test_a_message_larger_than_the_bound_comes_in_when_nothing_else_waits(
-    overflow: OverflowPolicy, link_up: bool
-) -> None:
+def test_a_message_larger_than_the_bound_comes_in_when_nothing_else_waits(overflow: OverflowPolicy) -> None:
     admission = full(overflow)
     admission.remove(SMALL.size_bytes)
-    assert admission.ask(LARGE, link_up=link_up, refuse_if_full=True) is not Answer.ADMIT
+    assert admission.fitting((LARGE, SMALL), 0) == 0
     admission.remove(SMALL.size_bytes)
-    assert admission.ask(LARGE, link_up=link_up, refuse_if_full=True) is Answer.ADMIT
+    assert admission.fitting((LARGE, SMALL), 0) == 1
+
+
+def test_what_fits_is_counted_from_the_start_that_is_given_up_to_either_bound() -> None:
+    admission = Admission(Config(message_queue_size=3, message_queue_bytes=35))
+    assert admission.fitting((LARGE, SMALL, SMALL, SMALL, SMALL), 1) == 3
+    admission.add(SMALL.size_bytes)
+    assert admission.fitting((SMALL, SMALL, SMALL), 0) == 2
+    assert admission.fitting((SMALL, SMALL, SMALL), 2) == 1
+    assert admission.fitting((SMALL, LARGE, SMALL), 0) == 1
 
 
 @given(st.lists(st.integers(0, 40), max_size=10), st.integers(0, 100), st.integers(0, 1000))
@@ -76,9 +84,9 @@ def test_room_is_what_is_free_and_what_fits_in_it_is_admitted(
     assert size_bytes == max(0, 100 - sum(payloads) - len(payloads))
     if messages and size_bytes:
         fits = Message("t", b"x" * (size_bytes - 1))
-        assert admission.ask(fits, link_up=True, refuse_if_full=False) is Answer.ADMIT
+        assert admission.fitting((fits,), 0) == 1
         too_large = Message("t", b"x" * size_bytes)
-        assert (admission.ask(too_large, link_up=True, refuse_if_full=False) is Answer.ADMIT) == (not payloads)
+        assert admission.fitting((too_large,), 0) == (not payloads)
 
 
 def test_no_room_while_anyone_stands_in_line_and_the_cancelled_leave_it() -> None:

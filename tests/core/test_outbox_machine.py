@@ -445,7 +445,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def hear_answers(self) -> None:
         dropped_on_arrival: set[int] = set()
         for reply, message, fate, messages in self.outbox.take_answers():
-            assert messages == 1
+            assert messages == 1 or fate is None
             track = self.tracks[serial_of(message)]
             assert track.reply is reply
             assert track.message is message
@@ -456,6 +456,11 @@ class OutboxMachine(RuleBasedStateMachine):
                     # Only `drop_newest` lets a message in and out in one breath.
                     dropped_on_arrival.add(serial_of(message))
                 self.accept(track)
+                for serial in range(serial_of(message) + 1, serial_of(message) + messages):
+                    # A run of one offer is let in, and told so, at once.
+                    assert self.tracks[serial].reply is reply
+                    assert not self.tracks[serial].accepted
+                    self.accept(self.tracks[serial])
                 continue
             if fate.kind is FateKind.DROPPED:
                 dropped_on_arrival.discard(serial_of(message))
