@@ -19,6 +19,10 @@ class Link(Protocol):
     def connack(self) -> Connack:
         """What the broker said when it accepted."""
 
+    @property
+    def written_bytes(self) -> int:
+        """How much the socket has taken so far: a long write during which this grows is slow, and not stalled."""
+
     async def send(self, packets: Sequence[Outgoing]) -> None:
         """Write `packets` in this order; returns when the socket has taken them. One task at a time.
 

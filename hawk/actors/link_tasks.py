@@ -46,11 +46,16 @@ class LinkTasks:
         self._ending: Cause | None = None
         self._heard_at = self._wrote_at = anyio.current_time()
         self._write_since: float | None = None
+        self._written_bytes = 0
         lane.on_overflow = self._overflow
 
     @property
     def traffic(self) -> Traffic:
-        """When this link last heard and wrote."""
+        """When this link last heard and wrote. A write that goes on counts from when it last got further."""
+        written = self._link.written_bytes
+        if self._write_since is not None and written != self._written_bytes:
+            self._write_since = anyio.current_time()
+        self._written_bytes = written
         return Traffic(self.lane, self._heard_at, self._wrote_at, self._write_since)
 
     async def run(self) -> None:

@@ -94,6 +94,11 @@ class SabotagedLink:
         """As the link inside."""
         return self.link.connack
 
+    @property
+    def written_bytes(self) -> int:
+        """As the link inside."""
+        return self.link.written_bytes
+
     async def send(self, packets: Sequence[Outgoing]) -> None:
         """As the link inside, with other packets."""
         await self.link.send(self.saboteur.tamper(packets))

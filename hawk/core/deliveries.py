@@ -85,7 +85,15 @@ class Deliveries:
         self._unreleased.clear()
         self.overrun = 0
 
-    def arrive(self, packet: Delivery, holders: Iterable[Holder], now: float, decisions: Decisions) -> bool:
+    def arrive(
+        self,
+        packet: Delivery,
+        holders: Iterable[Holder],
+        now: float,
+        decisions: Decisions,
+        *,
+        leaving: Iterable[str] = (),
+    ) -> bool:
         """Give it to every holder that matches; False when hawk cannot keep what comes beyond its Receive Maximum.
 
         Beyond it, because brokers in wide use exceed it (section 3.3.4 forbids that): to hang up would bring the
@@ -121,7 +129,8 @@ class Deliveries:
             else:
                 arrival.dropped = True
         if not arrival.waiting:
-            if identifier:
+            # What the broker sends for a filter that is being left, nobody will come for.
+            if identifier and not any(matches(topic_filter, message.topic) for topic_filter in leaving):
                 self._park(arrival, now)
             else:
                 arrival.dropped = True

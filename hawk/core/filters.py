@@ -4,6 +4,7 @@
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import assert_never
@@ -98,6 +99,11 @@ class Filters:
         if wanted.granted or wanted.identifier:
             self._to_leave[holder.filter] = None
         self._no_longer_awaited(holder.filter, decisions)
+
+    @property
+    def leaving(self) -> Iterable[str]:
+        """Filters that nobody wants any more, and for which the broker may still send."""
+        return self._to_leave.keys() | self._leaving.keys()
 
     def open(self, lane: Lane, connack: Connack, resumed: bool, now: float, decisions: Decisions) -> None:
         """A link is up: ask for every filter that the broker does not know in this session."""

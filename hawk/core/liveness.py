@@ -89,7 +89,11 @@ class Liveness:
     @property
     def _silence_deadline(self) -> float:
         if self._pinged_at is not None:
-            return self._pinged_at + self._ping_timeout_s + REPORT_DELAY * self._keep_alive_s
+            pong_due = self._pinged_at + self._ping_timeout_s + REPORT_DELAY * self._keep_alive_s
+            if self._write_since is None:
+                return pong_due
+            # The ping stands behind a long write; while that gets further, the peer reads, and lives.
+            return max(pong_due, self._write_since + max(self._ping_timeout_s, 2 * REPORT_DELAY * self._keep_alive_s))
         return min(self._heard_at, self._wrote_at) + PING_AFTER * self._keep_alive_s
 
     def _watch(self, lane: Lane, keep_alive_s: float, now: float) -> None:

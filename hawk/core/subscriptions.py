@@ -105,7 +105,9 @@ class Subscriptions:
                 case Delivery():
                     if self._stopped:
                         continue
-                    kept = self._arrivals.arrive(packet, self._holders.values(), now, self._decisions)
+                    kept = self._arrivals.arrive(
+                        packet, self._holders.values(), now, self._decisions, leaving=self._wire.leaving
+                    )
                     if self._arrivals.overrun and not overrun_before:
                         overrun_before = self._arrivals.overrun
                         self._decisions.receive_maximum_exceeded.append(lane.number)

@@ -36,6 +36,7 @@ class StreamLink:
         self._decoder = Decoder(maximum_packet_size=maximum_packet_size)
         self._write_lock = anyio.Lock(fast_acquire=True)
         self._torn = False
+        self._written_bytes = 0
         self._cause: Cause | None = None
         self._ended = anyio.Event()
 
@@ -43,6 +44,11 @@ class StreamLink:
     def connack(self) -> Connack:
         """What the broker said when it accepted."""
         return self._connack
+
+    @property
+    def written_bytes(self) -> int:
+        """How much the socket has taken since the CONNACK."""
+        return self._written_bytes
 
     async def send(self, packets: Sequence[Outgoing]) -> None:
         """Write `packets` in this order, up to 64 KiB in one write; returns when the socket has taken them.
@@ -98,7 +104,11 @@ class StreamLink:
                 raise LinkLost(self._cause)
             self._torn = True
             try:
-                await self._stream.send(chunk)
+                # A packet of megabytes goes in pieces, so that a slow link can be told from a dead one.
+                for start in range(0, len(chunk), CHUNK_BYTES):
+                    piece = chunk[start : start + CHUNK_BYTES]
+                    await self._stream.send(piece)
+                    self._written_bytes += len(piece)
             except _STREAM_ENDED as error:
                 failure = error
             else:

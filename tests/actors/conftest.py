@@ -19,6 +19,7 @@ class ScriptedLink:
         self.closes = closes
         self.sent: list[Outgoing] = []
         self.closed = False
+        self.written_bytes = 0
         self._to_reader, self._arriving = anyio.create_memory_object_stream[Arrivals | Cause](100)
 
     def arrive(self, arrivals: Arrivals | Cause) -> None:

@@ -676,6 +676,7 @@ class Receiving(RuleBasedStateMachine):
         self.unacknowledged: list[int] = []
         self.asked: list[SubscribeRequest | UnsubscribeRequest] = []
         self.texts = 0
+        self.unwanted: set[bytes] = set()
         self.left_at: dict[bytes, float] = {}
         self.handled_once: set[bytes] = set()
         self.exactly_once: set[bytes] = set()
@@ -723,7 +724,9 @@ class Receiving(RuleBasedStateMachine):
                 assert kind is (AckKind.PUBREC if sent.qos == 2 else AckKind.PUBACK)
                 held = [one for reader in self.readers.values() for one in reader.holds.values()]
                 assert sent.text not in held, "acknowledged implies handled"
-                if sent.text in self.left_at:
+                if sent.text in self.unwanted:
+                    assert sent.text not in self.handled_once
+                elif sent.text in self.left_at:
                     assert self.now >= self.left_at[sent.text] + RETURN_GRACE_S
                 else:
                     assert sent.text in self.handled_once
@@ -824,6 +827,12 @@ class Receiving(RuleBasedStateMachine):
             self.most_unacknowledged = max(self.most_unacknowledged, len(self.session))
             self.unacknowledged.append(identifier)
             self.note_arrival(sent)
+            leaving = [
+                each for request in self.asked if isinstance(request, UnsubscribeRequest) for each in request.filters
+            ]
+            wanted = any(matches(reader.filter, topic) for reader in self.readers.values())
+            if not wanted and any(matches(each, topic) for each in leaving):
+                self.unwanted.add(sent.text)
         if qos == 2:
             self.exactly_once.add(sent.text)
         before = {number: len(reader.had) for number, reader in self.readers.items()}
@@ -902,3 +911,18 @@ class Receiving(RuleBasedStateMachine):
 
 TestReceiving = Receiving.TestCase
 TestReceiving.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.parametrize(("qos", "kind"), [(1, AckKind.PUBACK), (2, AckKind.PUBREC)])
+def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for_nobody(
+    qos: int, kind: AckKind
+) -> None:
+    app = receiving("a", "b")
+    app.core.unsubscribe(1, 0.0)
+    (unsubscribe,) = app.core.take().packets
+    decisions = app.arrive(publish("a", qos=qos, identifier=1), publish("b", qos=qos, identifier=2))
+    assert decisions.packets == [Acknowledgement(kind, 1)]
+    assert [delivered.message.topic for _, delivered in decisions.deliveries] == ["b"]
+    app.subscribe("a")
+    assert app.core.take().deliveries == []
+    assert isinstance(unsubscribe, UnsubscribeRequest)

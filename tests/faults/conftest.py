@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, repeat
+from itertools import chain, pairwise, repeat
 from random import Random
 from typing import Any
 
@@ -304,7 +304,7 @@ class World:
     def gaps(self) -> list[float]:
         """From each dial to the next."""
         dials = self.peer.dialled_at
-        return [later - earlier for earlier, later in zip(dials, dials[1:], strict=False)]
+        return [later - earlier for earlier, later in pairwise(dials)]
 
     def logged(self, event: str) -> list[Any]:
         """The log records of that event."""
@@ -374,7 +374,7 @@ class World:
         retry = self.config.reconnection
         least = retry.initial_retry_delay * (1 - retry.jitter_factor) - 1e-6
         dials = self.peer.dialled_at
-        for earlier, later in zip(dials, dials[1:], strict=False):
+        for earlier, later in pairwise(dials):
             if not any(earlier <= at <= later for at in self._asked_at):
                 assert later - earlier >= least, f"dialled again after {later - earlier:.3f} s"
 

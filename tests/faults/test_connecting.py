@@ -362,8 +362,7 @@ def test_a_forgotten_session_is_begun_anew_and_nothing_is_marked_as_a_repeat(reh
     async def swallow(peer: Any) -> None:
         await peer.welcome()
         await peer.answer(await peer.hear(mqtt5.SubscribePacket))
-        for _ in range(4):
-            first.append(await peer.hear(mqtt5.PublishPacket))
+        first.extend([await peer.hear(mqtt5.PublishPacket) for _ in range(4)])
         # The fourth, at QoS 2, was received: only this one's fate nobody can know any more.
         await peer.say(mqtt5.PubRecPacket(first[3].packet_id))
         await peer.hear(mqtt5.PubRelPacket)
@@ -403,8 +402,7 @@ def test_a_kept_session_goes_on_with_the_same_identifiers_and_subscribes_nothing
     async def swallow(peer: Any) -> None:
         await peer.welcome()
         await peer.answer(await peer.hear(mqtt5.SubscribePacket))
-        for _ in range(4):
-            first.append(await peer.hear(mqtt5.PublishPacket))
+        first.extend([await peer.hear(mqtt5.PublishPacket) for _ in range(4)])
         await peer.take(first[3])
         await peer.hear(mqtt5.PubRelPacket)
         await peer.close()
@@ -412,8 +410,7 @@ def test_a_kept_session_goes_on_with_the_same_identifiers_and_subscribes_nothing
     async def remember(peer: Any) -> None:
         peer.fire("session kept")
         await peer.welcome(session_present=True)
-        for _ in range(4):
-            second.append(await peer.hear())
+        second.extend([await peer.hear() for _ in range(4)])
         for packet in second:
             await peer.answer(packet)
         await peer.serve()

@@ -1,6 +1,7 @@
 """Faults of an established link: it dies, falls silent, speaks nonsense, or is slow. Guards C2, C4, C6 and C9."""
 
 import logging
+from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -187,7 +188,9 @@ def test_every_other_disconnect_is_answered_by_a_dial_after_backoff(rehearse: An
         await world.publish("x")
         await world.reach(lambda: world.mqtt.stats["acknowledged"] == 1)
         factor = 10 if code in SLOW_CODES else 1
-        assert all(0.9 * factor * delay <= gap <= 1.1 * factor * delay for gap, delay in zip(world.gaps(), (1, 2), strict=True))
+        assert all(
+            0.9 * factor * delay <= gap <= 1.1 * factor * delay for gap, delay in zip(world.gaps(), (1, 2), strict=True)
+        )
         up = {"total_connections": 3, "total_disconnections": 2, "consecutive_failures": 0, "messages_failed": 0}
         world.observe(state=CONNECTED, stats=up, level=WARNING, arrived=["x"], logged={"connection lost": 2})
         assert all(f"0x{code:02x}" in record.getMessage() for record in world.logged("connection lost"))
@@ -246,7 +249,9 @@ def test_a_server_reference_of_a_disconnect_is_told_and_not_followed(rehearse: A
 @pytest.mark.parametrize("sending", [False, True])
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_silent_broker_is_found_out_also_when_hawk_sends_and_when_a_write_blocks(
-    rehearse: Any, sending: bool, reads: bool  # noqa: FBT001
+    rehearse: Any,
+    sending: bool,
+    reads: bool,
 ) -> None:
     async def fall_silent(peer: Any) -> None:
         await peer.welcome()
@@ -276,7 +281,9 @@ def test_a_silent_broker_is_found_out_also_when_hawk_sends_and_when_a_write_bloc
 @pytest.mark.parametrize("server_keep_alive_s", [None, 0, 1, 60])
 @pytest.mark.parametrize("chatty", [False, True])
 def test_pings_come_in_time_and_not_in_a_storm(
-    rehearse: Any, server_keep_alive_s: int | None, chatty: bool  # noqa: FBT001
+    rehearse: Any,
+    server_keep_alive_s: int | None,
+    chatty: bool,
 ) -> None:
     keep_alive_s = float(server_keep_alive_s or KEEP_ALIVE_S)
     watched_s = 60 * keep_alive_s
@@ -296,7 +303,7 @@ def test_pings_come_in_time_and_not_in_a_storm(
         await anyio.sleep(watched_s)
         (conversation,) = world.peer.conversations
         pings = [started_at, *conversation.pinged_at, started_at + watched_s]
-        assert all(later - earlier <= keep_alive_s for earlier, later in zip(pings, pings[1:], strict=False))
+        assert all(later - earlier <= keep_alive_s for earlier, later in pairwise(pings))
         assert len(pings) <= 2 * watched_s / keep_alive_s
         up = {"total_connections": 1, "total_disconnections": 0}
         world.observe(state=CONNECTED, stats=up, level=INFO, arrived=[], logged={"connected": 1})
@@ -323,7 +330,9 @@ def test_slices_and_coalesced_packets_make_no_difference(rehearse: Any, slice_by
                 await anyio.sleep(0.01)
             packet = await peer.hear()
             if isinstance(packet, mqtt5.SubscribePacket):
-                answers = mqtt5.SubAckPacket(packet.packet_id, [mqtt5.SubAckReasonCode.GRANTED_QOS_EXACTLY_ONCE]).write()
+                answers = mqtt5.SubAckPacket(
+                    packet.packet_id, [mqtt5.SubAckReasonCode.GRANTED_QOS_EXACTLY_ONCE]
+                ).write()
                 answers += b"".join(
                     publish(first=0x32, identifier=each.to_bytes(2, "big")) for each in range(1, count + 1)
                 )
@@ -432,7 +441,7 @@ def test_nonsense_ends_the_link_with_the_right_last_word_and_delivers_nothing(re
 
 @pytest.mark.fault_row("256 MB length claimed / really sent")
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_packet_of_256_mebibytes_is_refused_at_its_header(rehearse: Any, sent: bool) -> None:  # noqa: FBT001
+def test_a_packet_of_256_mebibytes_is_refused_at_its_header(rehearse: Any, sent: bool) -> None:
     last_words: list[Any] = []
     poured = [0]
 
@@ -481,9 +490,32 @@ def test_a_large_message_whose_link_dies_under_it_is_sent_again_whole(rehearse: 
     rehearse(story, die_inside)
 
 
+def test_a_large_message_gets_through_a_link_that_is_slow_and_moves(rehearse: Any) -> None:
+    large = "." * (2 << 20)
+
+    async def read_slowly(peer: Any) -> None:
+        peer.fire("slow reader")
+        await peer.welcome(session_present=peer.number > 1)
+        received = b""
+        while len(received) < len(large):
+            await anyio.sleep(1.0)
+            received += await peer.stream.receive()
+        await peer.say(mqtt5.PubAckPacket(1))
+        peer.peer.arrived.append(f"cargo {large}")
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        await world.publish(large)
+        await world.reach(lambda: world.mqtt.stats["acknowledged"] == 1)
+        up = {"total_connections": 1, "total_disconnections": 0}
+        world.observe(state=CONNECTED, stats=up, level=INFO, arrived=[large])
+
+    rehearse(story, always=read_slowly, capacity_bytes=65_536)
+
+
 @pytest.mark.fault_row("drop after N bytes each time")
 @pytest.mark.parametrize("session_present", [False, True])
-def test_links_that_live_for_a_few_bytes_still_make_progress(rehearse: Any, session_present: bool) -> None:  # noqa: FBT001
+def test_links_that_live_for_a_few_bytes_still_make_progress(rehearse: Any, session_present: bool) -> None:
     count = 30
 
     async def drop_after_a_while(peer: Any) -> None:
@@ -497,10 +529,9 @@ def test_links_that_live_for_a_few_bytes_still_make_progress(rehearse: Any, sess
         await world.reach(lambda: world.mqtt.stats["acknowledged"] == count, within_s=6000)
         dials = len(world.peer.dialled_at)
         assert 5 <= dials <= count
-        found = [each for each in dict.fromkeys(world.arrived)]
+        found = list(dict.fromkeys(world.arrived))
         assert found == [str(number).zfill(50) for number in range(count)], "in order, by first arrival"
         stats = {"acknowledged": count, "queue_size": 0, "total_connections": dials}
-        await anyio.sleep(0)
         world.observe(state=world.mqtt.connection_state, stats=stats, level=WARNING, arrived=world.arrived)
 
     rehearse(story, always=drop_after_a_while, max_inflight=4)

@@ -183,6 +183,10 @@ class _NeverClosing:
         self.aclose = link.aclose
         self.receive = link.receive
 
+    @property
+    def written_bytes(self) -> int:
+        return self._link.written_bytes
+
     async def send(self, packets: Sequence[Outgoing]) -> None:
         self._dialer.goodbyes += sum(type(packet) is DisconnectRequest for packet in packets)
         await self._link.send([packet for packet in packets if type(packet) is not DisconnectRequest])

@@ -167,6 +167,10 @@ class _Losing:
     def connack(self) -> Connack:
         return self._link.connack
 
+    @property
+    def written_bytes(self) -> int:
+        return self._link.written_bytes
+
     async def send(self, packets: Sequence[Outgoing]) -> None:
         kept = []
         for packet in packets:
@@ -193,6 +197,10 @@ class _Reordering:
     @property
     def connack(self) -> Connack:
         return self._link.connack
+
+    @property
+    def written_bytes(self) -> int:
+        return self._link.written_bytes
 
     async def send(self, packets: Sequence[Outgoing]) -> None:
         repeated = [n for n, packet in enumerate(packets) if isinstance(packet, Publish) and packet.duplicate]
