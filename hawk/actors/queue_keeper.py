@@ -41,7 +41,11 @@ from hawk.values import FateKind
 
 logger = logging.getLogger("hawk.queue_keeper")
 
-_LOUD = {FateKind.DEAD_LETTERED: "message refused", FateKind.UNKNOWN: "fate unknown"}
+_LOUD = {
+    FateKind.DEAD_LETTERED: "message refused",
+    FateKind.DROPPED: "messages dropped",
+    FateKind.UNKNOWN: "fate unknown",
+}
 
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -76,7 +80,7 @@ class QueueKeeper:
         self._stop: Stop | None = None
         self._stop_at = math.inf
         self._fates_watched = False
-        self._told_overflow = False
+        self._logged: set[tuple[FateKind, int]] = set()
         self._told_store = False
 
     async def run(self) -> None:
@@ -109,7 +113,7 @@ class QueueKeeper:
                     log_event(logger, logging.ERROR, "outbox unavailable", why=message.why)
             case LaneOpened():
                 self._lane = message.lane
-                self._told_overflow = False
+                self._logged.clear()
                 outbox.open(message.connack, now)
             case Ready():
                 if message.lane is self._lane:
@@ -169,11 +173,10 @@ class QueueKeeper:
                 reply.settle(fate, ledger, messages)
             if self._fates_watched:
                 events.append(MessageSettled(message.topic, message.qos, fate))
-            if fate.kind in _LOUD:
+            if fate.kind in _LOUD and (fate.kind, fate.reason_code) not in self._logged:
+                # Once for each reason and link: the counts are in `stats`, each fate is told to its receipt.
+                self._logged.add((fate.kind, fate.reason_code))
                 log_event(logger, logging.WARNING, _LOUD[fate.kind], topic=message.topic, why=fate.detail)
-            elif fate.kind is FateKind.DROPPED and not self._told_overflow:
-                self._told_overflow = True
-                log_event(logger, logging.WARNING, "messages dropped", why=fate.detail, dropped=ledger.dropped)
         self._reporter.report(Report(ledger, tuple(events)))
 
     def _finish(self, stop: Stop) -> None:
