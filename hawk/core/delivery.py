@@ -21,6 +21,9 @@ HIGHEST_IDENTIFIER = 65_023
 """Above are the identifiers of SUBSCRIBE and UNSUBSCRIBE."""
 MOST_BYTES_IN_FLIGHT = 4 * 1024 * 1024
 PACKET_IDENTIFIER_NOT_FOUND = 0x92
+PACKET_TOO_LARGE = 0x95
+RETAIN_NOT_SUPPORTED = 0x9A
+QOS_NOT_SUPPORTED = 0x9B
 
 _FORGOTTEN = Fate(FateKind.UNKNOWN, "the broker forgot the session after it had received the message")
 
@@ -137,7 +140,7 @@ class Window:
                 if entry.identifier and entry.awaits is Awaits.PUBREC:
                     # The broker may hold it, and would take another QoS 2 message of that identifier for a repeat of it.
                     self._withheld_identifiers.add(entry.identifier)
-                ended.append((entry, Fate(FateKind.DEAD_LETTERED, obstacle)))
+                ended.append((entry, obstacle))
                 continue
             kept.append(entry)
         self._returned = kept
@@ -279,16 +282,19 @@ class Window:
         self._returned_identifiers.clear()
 
 
-def obstacle_to(message: Message, connack: Connack) -> str:
-    """Why this broker can never take this message; empty when it can (MQTT 5 section 3.2.2.3)."""
+def obstacle_to(message: Message, connack: Connack) -> Fate | None:
+    """Why this broker can never take this message; None when it can (MQTT 5 section 3.2.2.3)."""
     if message.qos > connack.maximum_qos:
-        return f"the broker takes QoS {connack.maximum_qos} at most, and this is QoS {message.qos}"
+        why = f"the broker takes QoS {connack.maximum_qos} at most, and this is QoS {message.qos}"
+        return Fate(FateKind.DEAD_LETTERED, why, QOS_NOT_SUPPORTED)
     if message.retain and not connack.retain_available:
-        return "the broker keeps no retained messages, and this is one"
+        why = "the broker keeps no retained messages, and this is one"
+        return Fate(FateKind.DEAD_LETTERED, why, RETAIN_NOT_SUPPORTED)
     limit = connack.maximum_packet_size
-    if limit is not None and publish_size_bytes(message) > limit:
-        return f"the broker takes packets of {limit} bytes at most, and this one has {publish_size_bytes(message)}"
-    return ""
+    if limit is not None and (size_bytes := publish_size_bytes(message)) > limit:
+        why = f"the broker takes packets of {limit} bytes at most, and this one has {size_bytes}"
+        return Fate(FateKind.DEAD_LETTERED, why, PACKET_TOO_LARGE)
+    return None
 
 
 def is_unrestricted(connack: Connack) -> bool:

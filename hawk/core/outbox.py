@@ -305,7 +305,7 @@ class Outbox:
         if not self._commits.holds(entry):
             return False
         if obstacle := obstacle_to(message, connack):
-            self._end(entry, Fate(FateKind.DEAD_LETTERED, obstacle))
+            self._end(entry, obstacle)
         elif message.qos:
             if not self._window.has_credit_for(message):
                 return False
