@@ -14,6 +14,24 @@ class ConnectionState(Enum):
     FAILED = "failed"
 
 
+class Properties(NamedTuple):
+    """What MQTT 5 lets a message carry beside its payload (section 3.3.2.3); all of it is optional.
+
+    `expiry_s`: seconds after which nobody wants the message any more. `text`: the payload is UTF-8 text (Payload Format
+    Indicator 1). `user`: pairs of names and values, in order, names may repeat.
+    """
+
+    expiry_s: float | None = None
+    text: bool = False
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    user: tuple[tuple[str, str], ...] = ()
+
+
+NO_PROPERTIES = Properties()
+
+
 class Message(NamedTuple):
     """What an application publishes. `payload` is bytes already; `qos` is 0, 1 or 2."""
 
@@ -21,6 +39,7 @@ class Message(NamedTuple):
     payload: bytes
     qos: int = 1
     retain: bool = False
+    properties: Properties = NO_PROPERTIES
 
     @property
     def size_bytes(self) -> int:

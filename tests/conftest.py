@@ -13,14 +13,21 @@ settings.load_profile("hawk")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--seed N` replays one seed of every test that draws from seeds."""
+    """`--seed N` replays one seed of every test that draws from seeds; `--deep` runs the long versions of long tests."""
     parser.addoption("--seed", type=int, default=None, help="run the seeded tests with this seed alone")
+    parser.addoption("--deep", action="store_true", help="run the long versions: every kill, cut, seed and mutation")
 
 
 @pytest.fixture(params=["trio", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every test marked `anyio` runs on both."""
     return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def deep(request: pytest.FixtureRequest) -> bool:
+    """Whether the long versions of the tests were asked for."""
+    return bool(request.config.getoption("--deep"))
 
 
 @pytest.fixture(autouse=True)
