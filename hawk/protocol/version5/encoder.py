@@ -33,7 +33,7 @@ def encode(packets: Sequence[Outgoing]) -> list[bytes]:
     try:
         for packet in packets:
             if isinstance(packet, Publish):
-                (topic, payload, qos, retain), identifier, duplicate = packet
+                (topic, payload, qos, retain, _), identifier, duplicate = packet
                 publish = new_publish(
                     topic, payload, qos=_QOS[qos], retain=retain, packet_id=identifier or None, duplicate=duplicate
                 )
