@@ -18,10 +18,10 @@ from hawk.packets import (
     UnsubscribeRequest,
 )
 from hawk.protocol.version5 import Decoder, encode
-from hawk.values import Message
+from hawk.values import NO_PROPERTIES, Message
 
 TOPICS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="+#\0"), min_size=1, max_size=60)
-MESSAGES = st.builds(Message, TOPICS, st.binary(max_size=300), st.integers(0, 2), st.booleans())
+MESSAGES = st.builds(Message, TOPICS, st.binary(max_size=300), st.integers(0, 2), st.booleans(), st.just(NO_PROPERTIES))
 
 
 @st.composite
