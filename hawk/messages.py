@@ -83,12 +83,15 @@ class Close(NamedTuple):
 
 
 class Dial(NamedTuple):
-    """From the Backoff scheduler: now is the time for one attempt."""
+    """From the Backoff scheduler: now is the time for one attempt. `request` is the number of the `Reset` that it answers."""
+
+    request: int
 
 
 class GaveUp(NamedTuple):
-    """From the Backoff scheduler: no further attempt will be allowed."""
+    """From the Backoff scheduler: no further attempt will be allowed before another `Reset` than that of this number."""
 
+    request: int
     cause: Cause
 
 
@@ -132,8 +135,12 @@ ToConnector = Open | Close | Dial | GaveUp | Ping | Hangup | Dialed | DialFailed
 
 
 class Reset(NamedTuple):
-    """From the Connector: dial at once. `afresh` also forgets the pace (after DISCONNECTED or FAILED)."""
+    """From the Connector: dial at once. `afresh` also forgets the pace (after DISCONNECTED or FAILED).
 
+    `request` counts the Connector's requests, and stands in every answer until the next one.
+    """
+
+    request: int
     afresh: bool
 
 

@@ -97,6 +97,7 @@ class Connector:
         self._report = opening
         self._opens: list[Channel[Opened]] = []
         self._closes: list[Close] = []
+        self._request = 0
         self._attempt = 0
         self._dial_scope: anyio.CancelScope | None = None
         self._links = 0
@@ -154,8 +155,10 @@ class Connector:
                 self._closes.append(message)
                 return Happening.CLOSE
             case Dial():
-                return Happening.DIAL
+                return Happening.DIAL if message.request == self._request else Happening.STALE_DIAL
             case GaveUp():
+                if message.request != self._request:
+                    return Happening.STALE_GAVE_UP
                 self._cause = message.cause
                 return Happening.GAVE_UP
             case Dialed():
@@ -177,12 +180,15 @@ class Connector:
     async def _carry_out(self, effect: Effect, message: ToConnector, children: TaskGroup) -> None:
         match effect:
             case Effect.ASK_TO_DIAL:
-                await self._to_backoff.send(Reset(afresh=False))
+                self._request += 1
+                await self._to_backoff.send(Reset(self._request, afresh=False))
             case Effect.ASK_TO_DIAL_AFRESH:
                 self._report = record.started_afresh(self._report)
                 self._cause, self._refused = None, False
-                await self._to_backoff.send(Reset(afresh=True))
+                self._request += 1
+                await self._to_backoff.send(Reset(self._request, afresh=True))
             case Effect.STAND_DOWN:
+                self._request += 1
                 await self._to_backoff.send(StandDown())
             case Effect.START_DIAL:
                 self._attempt += 1

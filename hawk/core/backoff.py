@@ -47,7 +47,10 @@ def _spread(delay_s: float, config: ReconnectionConfig, random: Random) -> float
 
 
 class Backoff:
-    """Decides from the Connector's messages. At most one `Dial` is under way until its outcome has been told."""
+    """Decides from the Connector's messages. Each answer carries the number of the last request that it has heard.
+
+    So a `Dial` or a `GaveUp` that crosses with a new request is known for stale, and the request has its own answer.
+    """
 
     def __init__(self, config: ReconnectionConfig, *, stable_after_s: float, random: Random) -> None:
         self._config = config
@@ -55,7 +58,7 @@ class Backoff:
         self._random = random
         self._pace = 0
         self._deadline = math.inf
-        self._dial_is_out = False
+        self._request = 0
         self._lane: Lane | None = None
         self._up_since = math.inf
         self._takeovers: list[float] = []
@@ -72,40 +75,37 @@ class Backoff:
     def hear(self, message: ToBackoff, now: float) -> Dial | GaveUp | None:
         """Take one message of the Connector; returns the answer to send at once, if there is one."""
         match message:
-            case Reset(afresh):
-                return self._reset(afresh)
+            case Reset(request, afresh):
+                return self._reset(request, afresh)
             case StandDown():
-                self._settle_dial()
+                self._deadline = math.inf
                 # What is left of the last link was asked to end: its LinkDown must not lead to a dial.
                 self._lane = None
             case AttemptFailed(cause, verdict, failures):
-                self._settle_dial()
                 spent = self._config.max_retries is not None and failures > self._config.max_retries
-                return GaveUp(cause) if spent else self._wait_or_give_up(cause, verdict, now)
+                return self._give_up(cause) if spent else self._wait_or_give_up(cause, verdict, now)
             case LinkUp(lane, _):
-                self._settle_dial()
-                self._lane, self._up_since = lane, now
+                self._lane, self._up_since, self._deadline = lane, now, math.inf
             case LinkDown(lane, cause, verdict, proven):
                 return self._link_down(cause, verdict, proven, now) if lane is self._lane else None
             case _:
                 assert_never(message)
         return None
 
-    def _reset(self, afresh: bool) -> Dial | None:
+    def _reset(self, request: int, afresh: bool) -> Dial:
+        self._request = request
         if afresh:
             self._pace = 0
             self._takeovers.clear()
-            self._dial_is_out = False
-        self._deadline = math.inf
-        # One that is out already, and not read yet, is the one that is asked for.
-        return None if self._dial_is_out else self._dial()
+        return self._dial()
 
     def _dial(self) -> Dial:
-        self._deadline, self._dial_is_out = math.inf, True
-        return Dial()
+        self._deadline = math.inf
+        return Dial(self._request)
 
-    def _settle_dial(self) -> None:
-        self._deadline, self._dial_is_out = math.inf, False
+    def _give_up(self, cause: Cause) -> GaveUp:
+        self._deadline = math.inf
+        return GaveUp(self._request, cause)
 
     def _link_down(self, cause: Cause, verdict: Verdict, proven: bool, now: float) -> GaveUp | None:
         self._lane = None
@@ -116,12 +116,14 @@ class Backoff:
             window_s = max(TAKEOVER_WINDOW_S, 2.5 * self._config.max_retry_delay)
             self._takeovers = [at for at in self._takeovers if now - at <= window_s] + [now]
             if len(self._takeovers) > TAKEOVERS_ALLOWED:
-                return GaveUp(cause._replace(text=f"{cause.text}: another client uses the same client identifier"))
+                return self._give_up(
+                    cause._replace(text=f"{cause.text}: another client uses the same client identifier")
+                )
         return self._wait_or_give_up(cause, verdict, now)
 
     def _wait_or_give_up(self, cause: Cause, verdict: Verdict, now: float) -> GaveUp | None:
         if verdict is Verdict.NEVER:
-            return GaveUp(cause)
+            return self._give_up(cause)
         self._pace += 1
         self._deadline = now + self._delay_s(verdict)
         return None

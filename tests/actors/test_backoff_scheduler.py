@@ -44,14 +44,14 @@ async def scheduler(anyio_backend: str) -> AsyncIterator[Running]:
 @pytest.mark.anyio
 async def test_a_reset_is_answered_at_once_and_a_failure_after_its_delay(scheduler: Running) -> None:
     with anyio.fail_after(2):
-        await scheduler.to_backoff.send(Reset(afresh=True))
-        assert await scheduler.answers.receive() == Dial()
+        await scheduler.to_backoff.send(Reset(1, afresh=True))
+        assert await scheduler.answers.receive() == Dial(1)
         began = anyio.current_time()
         await scheduler.to_backoff.send(AttemptFailed(CAUSE, Verdict.AGAIN, 1))
-        assert await scheduler.answers.receive() == Dial()
+        assert await scheduler.answers.receive() == Dial(1)
         assert anyio.current_time() - began >= 0.05
         await scheduler.to_backoff.send(AttemptFailed(CAUSE, Verdict.AGAIN, 3))
-        assert await scheduler.answers.receive() == GaveUp(CAUSE)
+        assert await scheduler.answers.receive() == GaveUp(1, CAUSE)
 
 
 @pytest.mark.anyio
@@ -67,9 +67,9 @@ async def test_a_stand_down_during_the_wait_is_heard(scheduler: Running) -> None
 async def test_a_reset_cuts_the_wait_short(scheduler: Running) -> None:
     with anyio.fail_after(2):
         await scheduler.to_backoff.send(AttemptFailed(CAUSE, Verdict.SLOWLY, 1))
-        await scheduler.to_backoff.send(Reset(afresh=False))
+        await scheduler.to_backoff.send(Reset(1, afresh=False))
         began = anyio.current_time()
-        assert await scheduler.answers.receive() == Dial()
+        assert await scheduler.answers.receive() == Dial(1)
         assert anyio.current_time() - began < 0.4
 
 
@@ -83,6 +83,6 @@ async def test_it_ends_when_nobody_can_send_to_it(scheduler: Running) -> None:
 @pytest.mark.anyio
 async def test_it_ends_when_the_connector_is_gone(scheduler: Running) -> None:
     scheduler.answers.close()
-    await scheduler.to_backoff.send(Reset(afresh=True))
+    await scheduler.to_backoff.send(Reset(1, afresh=True))
     with anyio.fail_after(2):
         await scheduler.ended.wait()

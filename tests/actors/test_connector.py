@@ -119,7 +119,7 @@ def test_both_keepers_hear_of_a_lane_before_anything_that_arrives_on_it(scripted
         link = scripted_link()
         link.arrive(Arrivals(acknowledgements=[PUBACK], inbound=[Delivery(Message("a", b""))]))
         async with running(link) as bench:
-            await bench.tell(Open(), Dial())
+            await bench.tell(Open(), Dial(1))
             assert [type(each) for each in take_all(bench.of_queue_keeper, None)] == [LaneOpened, Settled]
             assert [type(each) for each in take_all(bench.of_subscriptions, None)] == [LaneOpened, Incoming]
             assert [type(each) for each in take_all(bench.of_backoff, None)] == [Reset, LinkUp]
@@ -134,7 +134,7 @@ def test_everything_that_arrived_is_told_before_the_link_is_down(scripted_link: 
     async def lose() -> None:
         link = scripted_link()
         async with running(link) as bench:
-            await bench.tell(Open(), Dial())
+            await bench.tell(Open(), Dial(1))
             for _ in range(3):
                 link.arrive(Arrivals(acknowledgements=[PUBACK], inbound=[Delivery(Message("a", b""))]))
             link.arrive(BROKEN)
@@ -157,12 +157,12 @@ def test_what_is_about_an_old_lane_leaves_the_new_link_alone(scripted_link: Any,
     async def be_late() -> None:
         old, new = scripted_link(), scripted_link()
         async with running(old, new) as bench:
-            await bench.tell(Open(), Dial())
+            await bench.tell(Open(), Dial(1))
             opened = take_all(bench.of_queue_keeper, None)[0]
             assert isinstance(opened, LaneOpened)
             old.arrive(BROKEN)
             await anyio.sleep(0.01)
-            await bench.tell(Dial())
+            await bench.tell(Dial(1))
             await bench.tell(Hangup(opened.lane, "late"), Ping(opened.lane))
             await anyio.sleep(60)
             assert bench.state() is ConnectionState.CONNECTED
@@ -178,7 +178,7 @@ def test_a_ping_goes_out_and_a_hang_up_ends_the_link_that_it_is_about(scripted_l
     async def hang_up() -> None:
         link = scripted_link()
         async with running(link) as bench:
-            await bench.tell(Open(), Dial())
+            await bench.tell(Open(), Dial(1))
             opened = take_all(bench.of_queue_keeper, None)[0]
             assert isinstance(opened, LaneOpened)
             await bench.tell(Ping(opened.lane))
@@ -200,7 +200,7 @@ def test_a_close_is_answered_in_time_whatever_the_broker_does(
     async def close() -> None:
         link = scripted_link(reads=reads, closes=closes)
         async with running(link) as bench:
-            await bench.tell(Open(), Dial())
+            await bench.tell(Open(), Dial(1))
             answer, answered = anyio.create_memory_object_stream[ConnectionReport](1)
             began_at = anyio.current_time()
             bench.to_connector.send_nowait(Close(True, answer))
@@ -223,7 +223,7 @@ def test_a_close_cancels_a_dial_and_what_still_comes_of_it_is_closed(scripted_li
             answer, answered = anyio.create_memory_object_stream[ConnectionReport](1)
             opening, opened = anyio.create_memory_object_stream[Opened](1)
             with answered, opened:
-                await bench.tell(Open(opening), Dial(), Close(False, answer))
+                await bench.tell(Open(opening), Dial(1), Close(False, answer))
                 assert (await opened.receive()).report.state is ConnectionState.DISCONNECTED
                 assert (await answered.receive()).state is ConnectionState.DISCONNECTED
             await anyio.sleep(0.01)
@@ -240,12 +240,12 @@ def test_a_failed_dial_is_counted_and_giving_up_answers_those_who_wait(backend: 
     async def fail() -> None:
         async with running(Unreachable("nobody there"), Unreachable("nobody there")) as bench:
             opening, opened = anyio.create_memory_object_stream[Opened](1)
-            await bench.tell(Open(opening), Dial())
-            await bench.tell(Dial())
+            await bench.tell(Open(opening), Dial(1))
+            await bench.tell(Dial(1))
             failures = [each for each in take_all(bench.of_backoff, None) if isinstance(each, AttemptFailed)]
             assert [each.failures for each in failures] == [1, 2]
             cause = failures[-1].cause
-            await bench.tell(GaveUp(cause))
+            await bench.tell(GaveUp(1, cause))
             with opened:
                 answer = await opened.receive()
             assert answer.report.state is ConnectionState.FAILED

@@ -116,9 +116,9 @@ def test_refused_slowly_waits_ten_times_as_long_up_to_the_cap(seed: int, times: 
 @given(st.integers(0, 50))
 def test_max_retries_allows_one_dial_more(max_retries: int) -> None:
     decides, now, dials = backoff(max_retries=max_retries), 0.0, 0
-    answer: Dial | GaveUp | None = decides.hear(Reset(afresh=True), now)
+    answer: Dial | GaveUp | None = decides.hear(Reset(1, afresh=True), now)
     while not isinstance(answer, GaveUp):
-        assert answer == Dial()
+        assert answer == Dial(1)
         dials += 1
         answer = decides.hear(failed(dials), now)
         if answer is None:
@@ -140,13 +140,13 @@ def test_max_retries_none_never_gives_up() -> None:
 @pytest.mark.parametrize("link_was_up", [True, False])
 def test_a_refusal_for_good_is_given_up_at_once(link_was_up: bool) -> None:
     decides, lane = backoff(), FakeLane()
-    decides.hear(Reset(afresh=True), 0.0)
+    decides.hear(Reset(1, afresh=True), 0.0)
     if link_was_up:
         decides.hear(LinkUp(lane, 60.0), 0.0)
         answer = decides.hear(LinkDown(lane, REFUSED, Verdict.NEVER, proven=True), 100.0)
     else:
         answer = decides.hear(failed(verdict=Verdict.NEVER), 0.0)
-    assert answer == GaveUp(REFUSED)
+    assert answer == GaveUp(1, REFUSED)
     assert decides.deadline == math.inf
 
 
@@ -178,19 +178,19 @@ def test_connect_cuts_the_wait_short_and_keeps_the_pace_unless_afresh() -> None:
         decides = backoff(jitter_factor=0.0)
         decides.hear(failed(1), 0.0)
         decides.hear(failed(2), 0.0)
-        assert decides.hear(Reset(afresh), 0.5) == Dial()
+        assert decides.hear(Reset(1, afresh), 0.5) == Dial(1)
         assert decides.deadline == math.inf
         decides.hear(failed(3), 1.0)
         assert decides.deadline == pytest.approx(1.0 + following_s)
 
 
-def test_a_reset_while_a_dial_is_unread_does_not_make_a_second_one() -> None:
-    decides = backoff()
-    decides.hear(failed(1), 0.0)
-    assert decides.tick(decides.deadline) == Dial()
-    assert decides.hear(Reset(afresh=False), 2.0) is None
-    # After a GaveUp or a Close the Connector ignored what was unread, and waits for a new one.
-    assert decides.hear(Reset(afresh=True), 2.0) == Dial()
+def test_every_request_has_its_own_dial_and_every_answer_the_number_of_the_last_request() -> None:
+    decides = backoff(max_retries=1)
+    assert decides.hear(Reset(1, afresh=True), 0.0) == Dial(1)
+    assert decides.hear(failed(1), 0.0) is None
+    assert decides.tick(decides.deadline) == Dial(1)
+    assert decides.hear(Reset(2, afresh=False), 2.0) == Dial(2)
+    assert decides.hear(failed(2), 2.0) == GaveUp(2, REFUSED)
 
 
 def test_after_a_stand_down_nothing_is_dialled() -> None:
@@ -244,5 +244,5 @@ def test_a_fresh_start_forgets_the_take_overs() -> None:
     decides = backoff()
     taken_over(decides, 0.0)
     taken_over(decides, 1.0)
-    decides.hear(Reset(afresh=True), 2.0)
+    decides.hear(Reset(1, afresh=True), 2.0)
     assert taken_over(decides, 3.0) is None

@@ -32,11 +32,16 @@ class World:
     opens: bool = False
     closes: bool = False
     dial_wanted: bool = False
+    """The Backoff scheduler will answer the present request: with a Dial, or with a GaveUp if it `may_give_up`."""
+    may_give_up: bool = False
+    stood_down: bool = False
 
 
 def possible(world: World) -> set[Happening]:
-    """Messages that were under way may come at any time; what the dial and the link say, only while they exist."""
+    """What is stale may come at any time; what the dial and the link say, only while they exist; an answer, if one is owed."""
     never = (set() if world.dialing else OF_A_DIAL) | (set() if world.linked else OF_A_LINK)
+    never |= set() if world.dial_wanted else {Happening.DIAL}
+    never |= set() if world.may_give_up else {Happening.GAVE_UP}
     return set(Happening) - never
 
 
@@ -48,6 +53,8 @@ def carry_out(happening: Happening, effects: tuple[Effect, ...], world: World) -
         world = replace(world, closes=True)
     if happening in OF_A_DIAL:
         world = replace(world, dialing=False)
+    if happening is Happening.GAVE_UP:
+        world = replace(world, dial_wanted=False, may_give_up=False)
     if happening is Happening.STALE_DIALED:
         assert Effect.DISCARD_LINK in effects
     if happening is Happening.DIALED:
@@ -59,13 +66,13 @@ def carry_out(happening: Happening, effects: tuple[Effect, ...], world: World) -
             case Effect.START_DIAL:
                 assert not world.dialing, "two dials at once"
                 assert not world.linked, "a dial beside a link"
-                world = replace(world, dialing=True, dial_wanted=False)
+                world = replace(world, dialing=True, dial_wanted=False, may_give_up=False)
             case Effect.CANCEL_DIAL:
                 assert world.dialing
                 world = replace(world, dialing=False)
             case Effect.REPORT_FAILURE:
                 assert happening is Happening.DIAL_FAILED
-                world = replace(world, dial_wanted=True)
+                world = replace(world, dial_wanted=True, may_give_up=True)
             case Effect.ADOPT_LINK:
                 assert happening is Happening.DIALED
                 assert not world.linked
@@ -76,15 +83,16 @@ def carry_out(happening: Happening, effects: tuple[Effect, ...], world: World) -
                 assert happening is Happening.LOST
                 assert world.linked
                 # The Backoff scheduler hears it, and dials in its time unless it was told to stand down.
-                world = replace(world, linked=False, dial_wanted=True)
+                again = not world.stood_down
+                world = replace(world, linked=False, dial_wanted=again, may_give_up=again)
             case Effect.SEND_PING | Effect.HANG_UP | Effect.SAY_GOODBYE:
                 assert world.linked
             case Effect.ASK_TO_DIAL | Effect.ASK_TO_DIAL_AFRESH:
                 assert not world.dialing
                 assert not world.linked
-                world = replace(world, dial_wanted=True)
+                world = replace(world, dial_wanted=True, may_give_up=False, stood_down=False)
             case Effect.STAND_DOWN:
-                world = replace(world, dial_wanted=False)
+                world = replace(world, dial_wanted=False, may_give_up=False, stood_down=True)
             case Effect.ANSWER_OPENS:
                 world = replace(world, opens=False)
             case Effect.ANSWER_CLOSES:
@@ -151,8 +159,7 @@ def test_every_close_is_answered_once_the_link_is_gone() -> None:
 
 def test_whoever_waits_for_a_dial_has_asked_for_it() -> None:
     for state, world in walk()[0]:
-        if state in (State.ASKED, State.WAITING):
-            assert world.dial_wanted, (state, world)
+        assert world.dial_wanted == (state in (State.ASKED, State.WAITING, State.REASKED)), (state, world)
 
 
 def test_the_end_states_are_left_only_by_connect() -> None:
@@ -178,7 +185,7 @@ def test_nothing_is_dialled_after_a_close_or_a_giving_up() -> None:
     for (state, happening), step in TABLE.items():
         if Effect.START_DIAL in step.effects:
             assert happening is Happening.DIAL
-            assert state in (State.ASKED, State.WAITING)
+            assert state in (State.ASKED, State.WAITING, State.REASKED)
         if happening is Happening.CLOSE and state in LIVE - {State.CLOSING, State.REOPENING}:
             assert Effect.STAND_DOWN in step.effects
 
