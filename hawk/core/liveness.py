@@ -5,8 +5,9 @@ Pure; times are arguments. `actors/health_probe.py` is its shell.
 What it knows comes in `Traffic` reports, at most four in a keep alive. It relies on this: whatever a link hears or
 writes is reported within a quarter of the keep alive, also when nothing follows. A report can therefore be a quarter
 old, and that quarter is allowed for once, before a hang-up. With K the keep alive and P the ping timeout, a link that
-fell silent at 0 is pinged by 3/4 K and hung up by K + P: inside C6's 1.5 K + P. A busy link is known to be at most half
-a keep alive old, and so is never pinged.
+fell silent at 0 is pinged by 3/4 K and hung up by K + P, or by 1.5 K + P where a write may hold the ping up: inside C6's
+bound. A write that gets further is a peer that reads, and is given time for as long as it does. A busy link is known to
+be at most half a keep alive old, and so is never pinged.
 """
 
 import math
@@ -30,8 +31,9 @@ class Liveness:
         self._ping_timeout_s = ping_timeout_s
         self._lane: Lane | None = None
         self._keep_alive_s = keep_alive_s
-        self._heard_at = self._wrote_at = math.inf
+        self._heard_at = self._wrote_at = self._last_write_at = math.inf
         self._write_since: float | None = None
+        self._further_at = -math.inf
         self._pinged_at: float | None = None
         self._woke_late_at = -math.inf
         self._was_late = False
@@ -54,9 +56,13 @@ class Liveness:
             case LinkDown():
                 self._lane = None
             case Traffic(_, heard_at, wrote_at, write_since):
+                before = self._write_since if wrote_at == self._last_write_at else None
+                if before is not None and write_since is not None and before < write_since:
+                    # The same write, and it got further.
+                    self._further_at = write_since
                 self._heard_at = max(self._heard_at, heard_at)
                 self._wrote_at = max(self._wrote_at, wrote_at)
-                self._write_since = write_since
+                self._last_write_at, self._write_since = wrote_at, write_since
                 if self._pinged_at is not None and self._heard_at >= self._pinged_at:
                     self._pinged_at, self._was_late = None, False
             case Stalled():
@@ -92,14 +98,16 @@ class Liveness:
             pong_due = self._pinged_at + self._ping_timeout_s + REPORT_DELAY * self._keep_alive_s
             if self._write_since is None:
                 return pong_due
-            # The ping stands behind a long write; while that gets further, the peer reads, and lives.
-            return max(pong_due, self._write_since + max(self._ping_timeout_s, 2 * REPORT_DELAY * self._keep_alive_s))
+            # The ping may stand behind a long write.
+            margin_s = 2 * REPORT_DELAY * self._keep_alive_s
+            return max(pong_due, min(self._write_since, pong_due) + margin_s, self._further_at + margin_s)
         return min(self._heard_at, self._wrote_at) + PING_AFTER * self._keep_alive_s
 
     def _watch(self, lane: Lane, keep_alive_s: float, now: float) -> None:
         self._lane, self._keep_alive_s = lane, keep_alive_s
-        self._heard_at = self._wrote_at = now
+        self._heard_at = self._wrote_at = self._last_write_at = now
         self._write_since = self._pinged_at = None
+        self._further_at = -math.inf
         self._woke_late_at, self._was_late = -math.inf, False
 
     def _ping(self, lane: Lane, now: float) -> Ping:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hawk.core.liveness import Liveness
@@ -117,6 +117,8 @@ def test_a_healthy_link_is_never_hung_up(wire: Wire) -> None:
 
 
 @given(wires(), shares)
+@example(Wire(40.0, 30.0, writes=[(160.0, 199.0)]), 0.5)
+@example(Wire(40.0, 20.0, writes=[(54.0, 64.0), (64.5, 104.0)], late=1.0), 0.0)
 def test_a_dead_link_is_hung_up_in_time(wire: Wire, share: float) -> None:
     wire.dies_at = 6 * wire.keep_alive_s * share
     pings, hangup, ended_at = wire.run(20 * wire.keep_alive_s)
@@ -136,6 +138,26 @@ def test_a_dead_link_is_hung_up_in_time_also_when_only_hawk_sends(
     _, hangup, ended_at = wire.run(20 * keep_alive_s)
     assert hangup is not None
     assert ended_at <= 1.5 * keep_alive_s + ping_timeout_s
+
+
+def hangs_up_at(reports: list[Traffic], lane: FakeLane) -> float:
+    liveness = Liveness(keep_alive_s=40.0, ping_timeout_s=30.0)
+    liveness.hear(LinkUp(lane, 40.0), 0.0)
+    for step, report in enumerate(reports):
+        while liveness.deadline <= 10.0 * step:
+            due = liveness.deadline
+            if isinstance(liveness.tick(due), Hangup):
+                return due
+        assert liveness.hear(report, 10.0 * step) is None
+    return math.inf
+
+
+def test_a_ping_behind_a_write_that_gets_further_is_given_time_and_other_writes_give_it_none() -> None:
+    lane = FakeLane()
+    one_write = [Traffic(lane, 0.0, 0.0, 10.0 * step) for step in range(40)]
+    many_writes = [Traffic(lane, 0.0, 10.0 * step - 1.0, 10.0 * step) for step in range(40)]
+    assert hangs_up_at(one_write, lane) == math.inf
+    assert hangs_up_at(many_writes, lane) <= 1.5 * 40.0 + 30.0
 
 
 @given(keep_alives, shares, st.floats(0.01, 0.5))
