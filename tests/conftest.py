@@ -1,5 +1,7 @@
 """What every test shares: both backends, and the one check of C5 on whatever connection states a test saw."""
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """`--seed N` replays one seed of every test that draws from seeds; `--deep` runs the long versions of long tests."""
     parser.addoption("--seed", type=int, default=None, help="run the seeded tests with this seed alone")
     parser.addoption("--deep", action="store_true", help="run the long versions: every kill, cut, seed and mutation")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where Python may keep no compiled modules beside their sources, workers and children keep them in pytest's cache.
+
+    Otherwise each of a hundred children would compile all that it imports, which no installed hawk does.
+    """
+    cache: pytest.Cache | None = getattr(config, "cache", None)
+    if sys.dont_write_bytecode and cache is not None:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(cache.mkdir("bytecode"))
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(params=["trio", "asyncio"])

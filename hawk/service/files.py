@@ -5,8 +5,6 @@ from pathlib import Path
 
 from hawk.errors import Problem
 from hawk.service.located import Entry, Item, Layer, Place, Tree, legible
-from hawk.service.toml_reading import read_toml
-from hawk.service.yaml_reading import read_yaml
 
 SECTION = "mqtt"
 
@@ -23,11 +21,21 @@ def read_file(path: Path, known: frozenset[str]) -> tuple[Layer, list[Problem]]:
     text = _text_of(path, source)
     if isinstance(text, Problem):
         return empty, [text]
-    tree = read_toml(text, source) if path.suffix.lower() == ".toml" else read_yaml(text, source)
+    tree = _read(text, source, path.suffix.lower())
     if tree.top is None:
         return empty, list(tree.problems)
     section, problems = _section_of(tree, tree.top, known)
     return Layer([_entry(item) for item in section], path.parent, has_quotes=True), problems
+
+
+def _read(text: str, source: str, suffix: str) -> Tree:
+    if suffix == ".toml":
+        from hawk.service.toml_reading import read_toml
+
+        return read_toml(text, source)
+    from hawk.service.yaml_reading import read_yaml
+
+    return read_yaml(text, source)
 
 
 def _text_of(path: Path, source: str) -> str | Problem:

@@ -1,21 +1,23 @@
 """The settings as files and the environment know them: flat, one name each, with the types of the frozen dataclasses.
 
 pydantic's TypeAdapters, made of the dataclasses' own annotations, judge types here; the dataclasses judge bounds. The
-bounds that `json_schema` states are for editors and readers: nothing is refused by them.
+bounds that `json_schema` states are for editors and readers: nothing is refused by them. pydantic takes longer to import
+than a short command to run, so it is asked only about a value that is not of its setting's very type.
 """
 
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
-from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from hawk.config import Config, ReconnectionConfig
 from hawk.service.descriptions import DESCRIPTIONS
 from hawk.service.files import SECTION
 from hawk.service.scalars import read_plain
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SECRETS: Final = frozenset({"password", "url"})
 """Settings whose value no message repeats."""
@@ -78,6 +80,10 @@ def check(name: str, value: object, *, quotes: bool = True) -> object:
 
     `quotes` says that the source is one where quotes make the difference, so that the sentence may mention them.
     """
+    if _is_of_the_very_type(name, value):
+        return value
+    from pydantic import ValidationError
+
     try:
         return _adapter(name).validate_python(value)
     except ValidationError as error:
@@ -119,12 +125,23 @@ def json_schema() -> dict[str, object]:
     }
 
 
+def _is_of_the_very_type(name: str, value: object) -> bool:
+    kind = SETTINGS[name].kind
+    return type(value) is kind or type(value) in get_args(kind)
+
+
 @cache
-def _adapter(name: str) -> TypeAdapter[Any]:
+def _adapter(name: str) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, TypeAdapter
+
     return TypeAdapter(SETTINGS[name].kind, config=ConfigDict(strict=True))
 
 
 def _fits(name: str, value: object) -> bool:
+    if _is_of_the_very_type(name, value):
+        return True
+    from pydantic import ValidationError
+
     try:
         _adapter(name).validate_python(value)
     except ValidationError:
