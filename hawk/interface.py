@@ -21,7 +21,7 @@ from hawk.core.topics import validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
 from hawk.interrupts import uninterrupted
 from hawk.links.dialing import tcp_dialer
-from hawk.messages import Offer, Open, Opened, Snapshot, StopReport, Withdraw
+from hawk.messages import Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
@@ -240,7 +240,7 @@ class MQTTInterface:
                 raise Stopped("MQTT is disabled in the configuration (enabled: false)")
             store = self._ports.outbox_store
             try:
-                recovered = () if store is None else await store.open()
+                recovered = Recovered() if store is None else await store.open()
             except StoreFailed as failed:
                 raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
             self._refresh()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from hawk.packets import Acknowledgement, Connack, Inbound, Outgoing, SubscribeFilter
-from hawk.values import Cause, ConnectionState, Fate, Ledger, Message, Verdict
+from hawk.values import Cause, ConnectionState, Fate, Ledger, Message, Stage, Verdict
 
 T_contra = TypeVar("T_contra", contravariant=True)
 
@@ -197,6 +197,112 @@ class Stalled(NamedTuple):
 
 ToHealthProbe = LinkUp | LinkDown | Traffic | Stalled
 
+# ------------------------------------------------------------------------------- to the store task
+
+
+class Record(NamedTuple):
+    """One accepted message as a store keeps it. `number` is hawk's own and grows with the order of acceptance.
+
+    `identifier`: its packet identifier in the stored session, 0 for none; unique among what is kept. `refusals`: how often
+    the broker refused it for now. `remaining_s`: what is left of its expiry at the moment it is written, or read; None
+    for one that never expires. `latest`: the topic filter of the rule by which a newer message on its topic replaces it,
+    "" for none.
+    """
+
+    number: int
+    message: Message
+    identifier: int = 0
+    stage: Stage = Stage.QUEUED
+    refusals: int = 0
+    remaining_s: float | None = None
+    latest: str = ""
+
+
+class Progress(NamedTuple):
+    """A change of a kept record; of one that is not kept any more it changes nothing."""
+
+    number: int
+    identifier: int
+    stage: Stage
+    refusals: int
+
+
+class DeadLetter(NamedTuple):
+    """A record moves to the dead letters, with the reason for people, MQTT's reason code, and how often it was sent."""
+
+    number: int
+    reason: str
+    reason_code: int
+    attempts: int
+
+
+class Identity(NamedTuple):
+    """Who this hawk is for the broker. `session`: the broker may hold a session that was begun by us."""
+
+    client_identifier: str
+    session: bool
+
+
+class Commit(NamedTuple):
+    """From the Queue keeper, at most one at a time: one transaction, applied in the order insert, progress, dead, delete.
+
+    A number in `delete` that is not kept is no mistake. An identifier in `progress` or `insert` is one that no kept
+    record has before the commit, so the order of the rows does not matter.
+    """
+
+    insert: tuple[Record, ...] = ()
+    delete: tuple[int, ...] = ()
+    progress: tuple[Progress, ...] = ()
+    dead: tuple[DeadLetter, ...] = ()
+    identity: Identity | None = None
+
+
+class ReadPage(NamedTuple):
+    """From the Queue keeper, at most one at a time: read what waits behind that number, oldest first.
+
+    At least one record if there is any, then as many as both bounds allow. `expired`: only those whose time is over.
+    """
+
+    after: int
+    most_messages: int
+    most_bytes: int
+    expired: bool = False
+
+
+ToStoreTask = Commit | ReadPage
+
+
+class LatestRecord(NamedTuple):
+    """What is known of a waiting record that a newer message on its topic would replace."""
+
+    topic: str
+    number: int
+    size_bytes: int
+    qos: int
+
+
+class Recovered(NamedTuple):
+    """What a store holds when it is opened.
+
+    `under_way`: every record up to the last one that has an identifier, oldest first, those without one included.
+    `queued`, `queued_bytes`: how many records are behind those, and their sizes (`Message.size_bytes`) together; `latest`:
+    those of them that a newer message would replace, and `next_expiry_s`: in how many seconds the first of them expires.
+    `last_number`: the highest number ever given. `damaged`: records found unreadable and set aside by this opening; they
+    are in no other count. `dead`: dead letters kept. `copied`: the file comes from another machine.
+    """
+
+    identity: Identity | None = None
+    under_way: tuple[Record, ...] = ()
+    queued: int = 0
+    queued_bytes: int = 0
+    last_number: int = 0
+    damaged: int = 0
+    dead: int = 0
+    latest: tuple[LatestRecord, ...] = ()
+    next_expiry_s: float | None = None
+    copied: bool = False
+
+
 # ------------------------------------------------------------------------------ to the Queue keeper
 
 
@@ -272,6 +378,26 @@ class CommitFailed(NamedTuple):
     why: str
 
 
+class Page(NamedTuple):
+    """From the store task: what `ReadPage` asked for.
+
+    `damaged`: numbers found unreadable on the way and set aside. `end`: nothing that was asked for lies behind the last of
+    these. `next_expiry_s`: in how many seconds the first record behind `after` expires that is not in `records`; None for
+    never.
+    """
+
+    records: tuple[Record, ...]
+    end: bool
+    damaged: tuple[int, ...] = ()
+    next_expiry_s: float | None = None
+
+
+class PageFailed(NamedTuple):
+    """From the store task: the page that was asked for could not be read."""
+
+    why: str
+
+
 class Stop(NamedTuple):
     """From wiring: admit nothing more, drain for at most `drain_s`, then answer."""
 
@@ -286,7 +412,18 @@ class WatchFates(NamedTuple):
 
 
 ToQueueKeeper = (
-    Offer | Withdraw | LaneOpened | LinkDown | Settled | Ready | Committed | CommitFailed | Stop | WatchFates
+    Offer
+    | Withdraw
+    | LaneOpened
+    | LinkDown
+    | Settled
+    | Ready
+    | Committed
+    | CommitFailed
+    | Page
+    | PageFailed
+    | Stop
+    | WatchFates
 )
 
 
@@ -305,23 +442,6 @@ class StopReport(NamedTuple):
     failed: int = 0
     kept: int = 0
     abandoned: int = 0
-
-
-# ------------------------------------------------------------------------------- to the store task
-
-
-class Record(NamedTuple):
-    """One accepted message as a store keeps it. `number` is hawk's own and grows with the order of acceptance."""
-
-    number: int
-    message: Message
-
-
-class Commit(NamedTuple):
-    """From the Queue keeper, at most one at a time: one transaction."""
-
-    insert: tuple[Record, ...]
-    delete: tuple[int, ...]
 
 
 # ------------------------------------------------------------------------ to the Subscription keeper

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from hawk.messages import Commit, Record
+from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing
 
 
@@ -50,17 +50,27 @@ class Dialer(Protocol):
 
 
 class OutboxStore(Protocol):
-    """Keeps accepted messages. One caller at a time; what `commit` returned from is kept."""
+    """Keeps accepted messages, dead letters, and who this hawk is. One call at a time; what `commit` returned from is kept.
+
+    A store measures how long a record has waited: what it returns as `remaining_s` is what is left at that moment.
+    """
 
     @property
     def durable(self) -> bool:
         """Whether what is committed outlives the process: then acceptance waits for the commit."""
 
-    async def open(self) -> Sequence[Record]:
-        """Open, and return what an earlier process left, oldest first. Raises `StoreFailed`, `OutboxInUse`."""
+    async def open(self) -> Recovered:
+        """Open, and say what an earlier process left. Raises `StoreFailed`, `OutboxInUse`."""
 
     async def commit(self, changes: Commit) -> None:
-        """Apply all of `changes` or nothing. Raises `StoreFailed`. Cancelling: applied or not, never half."""
+        """Apply all of `changes` or nothing. Cancelling: applied or not, never half.
+
+        Raises `StoreFailed`: nothing of it is kept. A store that cannot know that (a sync that failed) makes it so once it
+        works again, before anything else.
+        """
+
+    async def page(self, request: ReadPage) -> Page:
+        """Read waiting records (stage QUEUED). Raises `StoreFailed`. Cancelling changes nothing."""
 
     async def aclose(self) -> None:
         """Close. Idempotent."""

@@ -52,6 +52,17 @@ class Message(NamedTuple):
         return f"<Message: {self.topic!r}, {len(self.payload)} bytes, QoS {self.qos}{retain}>"
 
 
+class Stage(Enum):
+    """How far a kept message has come, as the outbox file knows it."""
+
+    QUEUED = "queued"
+    """It waits, or is under way at QoS 1, whose identifier may change after a restart."""
+    PUBLISHED = "published"
+    """QoS 2, with a packet identifier; the PUBLISH may have been sent."""
+    RELEASED = "released"
+    """QoS 2, and the broker has said PUBREC: only a PUBREL is left to send."""
+
+
 class FateKind(Enum):
     """How a message ended. Each is a column of the ledger, but FULL, UNAVAILABLE and STOPPED: never accepted."""
 

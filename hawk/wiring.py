@@ -7,8 +7,8 @@
     QUEUE KEEPER         -- Room ----------------------------------------> application
     STATS COLLECTOR      -- Snapshot, events ----------------------------> application
 
-    QUEUE KEEPER         -- Commit --------------------------------------> STORE TASK          ==> disk
-    STORE TASK           -- Committed, CommitFailed ---------------------> QUEUE KEEPER
+    QUEUE KEEPER         -- Commit, ReadPage ----------------------------> STORE TASK          ==> disk
+    STORE TASK           -- Committed, CommitFailed, Page, PageFailed ---> QUEUE KEEPER
 
     CONNECTOR            -- Reset, StandDown, AttemptFailed, LinkUp, LinkDown -> BACKOFF SCHEDULER
     BACKOFF SCHEDULER    -- Dial, GaveUp --------------------------------> CONNECTOR
@@ -35,7 +35,7 @@ Upward goes only what is bounded by one outstanding request each, with `send_now
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
 import anyio
@@ -57,9 +57,8 @@ from hawk.errors import Stopped
 from hawk.interrupts import uninterrupted
 from hawk.messages import (
     Close,
-    Commit,
     ConnectionReport,
-    Record,
+    Recovered,
     Room,
     Snapshot,
     Stop,
@@ -70,6 +69,7 @@ from hawk.messages import (
     ToHealthProbe,
     ToQueueKeeper,
     ToStatsCollector,
+    ToStoreTask,
     ToSubscriptionKeeper,
 )
 from hawk.ports import Ports
@@ -120,7 +120,7 @@ class Service:
         client_identifier: str,
         *,
         name: str = "hawk",
-        recovered: Sequence[Record] = (),
+        recovered: Recovered = Recovered(),
         opening: Snapshot = Snapshot(),
     ) -> None:
         self._config = config
@@ -145,7 +145,7 @@ class Service:
         self.to_stats, stats_inbox = anyio.create_memory_object_stream[ToStatsCollector](STATS_INBOX)
         to_backoff, backoff_inbox = anyio.create_memory_object_stream[ToBackoff](SMALL_INBOX)
         to_health_probe, probe_inbox = anyio.create_memory_object_stream[ToHealthProbe](SMALL_INBOX)
-        to_store, store_inbox = anyio.create_memory_object_stream[Commit](1)
+        to_store, store_inbox = anyio.create_memory_object_stream[ToStoreTask](2)
         self._stops, self._stop_inbox = anyio.create_memory_object_stream[
             tuple[float, MemoryObjectSendStream[StopReport]]
         ](math.inf)

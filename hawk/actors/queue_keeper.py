@@ -15,7 +15,6 @@ from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, LatestSender, Reporter, answer, receive_by, take_all
 from hawk.core.outbox import Outbox
 from hawk.messages import (
-    Commit,
     CommitFailed,
     Committed,
     Lane,
@@ -24,6 +23,8 @@ from hawk.messages import (
     MessageSettled,
     Offer,
     Open,
+    Page,
+    PageFailed,
     Ready,
     Report,
     Room,
@@ -32,6 +33,7 @@ from hawk.messages import (
     Stop,
     ToHealthProbe,
     ToQueueKeeper,
+    ToStoreTask,
     Transmit,
     WatchFates,
     Withdraw,
@@ -63,7 +65,7 @@ class QueueKeeper:
         outbox: Outbox,
         *,
         inbox: MemoryObjectReceiveStream[ToQueueKeeper],
-        to_store: _To[Commit] | None,
+        to_store: _To[ToStoreTask] | None,
         to_connector: _To[Open],
         to_health_probe: MemoryObjectSendStream[ToHealthProbe],
         room: LatestSender[Room],
@@ -111,6 +113,10 @@ class QueueKeeper:
                 if not self._told_store:
                     self._told_store = True
                     log_event(logger, logging.ERROR, "outbox unavailable", why=message.why)
+            case Page():
+                outbox.page_read(message)
+            case PageFailed():
+                outbox.page_failed()
             case LaneOpened():
                 self._lane = message.lane
                 self._logged.clear()
@@ -142,6 +148,8 @@ class QueueKeeper:
             self._transmit(packets)
         if self._to_store is not None and (commit := outbox.take_commit(now)):
             self._to_store.send_nowait(commit)
+        if self._to_store is not None and (request := outbox.take_read()):
+            self._to_store.send_nowait(request)
         self._answer()
         if self._lane is not None and outbox.stalled(now):
             await self._to_health_probe.send(Stalled(self._lane))

@@ -21,7 +21,7 @@ from hawk.core.deferrals import Deferrals
 from hawk.core.delivery import Entry, Next, Window, is_unrestricted, obstacle_to, unknown_releases
 from hawk.core.ledger import Books
 from hawk.core.refusals import reason_name
-from hawk.messages import Commit, Offer, Record, ReplyReference, Room, StopReport
+from hawk.messages import Commit, Offer, Page, ReadPage, Record, Recovered, ReplyReference, Room, StopReport
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.values import Fate, FateKind, Ledger, Message
 
@@ -59,6 +59,8 @@ class Outbox:
         self._connack: Connack | None = None
         self._ready = False
         self._last_number = 0
+        self._unread = self._read_up_to = 0
+        self._reading = False
         self._looked_at = 0
         self._progress_at = 0.0
         self._stall_told = False
@@ -71,15 +73,38 @@ class Outbox:
 
     # ------------------------------------------------------------------------------------- coming in
 
-    def recover(self, records: Sequence[Record]) -> None:
-        """Take back what an earlier run left in the store, oldest first. Before anything else."""
+    def recover(self, recovered: Recovered) -> None:
+        """Take back what an earlier run left in the store. Before anything else; nobody comes in before it is read."""
+        self._commits.recover(recovered.last_number)
+        self._last_number = recovered.last_number
+        self._unread = recovered.queued
+        for _ in range(recovered.queued + len(recovered.under_way)):
+            self._books.recover()
+        self._take_back(recovered.under_way)
+
+    def take_read(self) -> ReadPage | None:
+        """What the store is to read next."""
+        if self._reading or not self._unread:
+            return None
+        self._reading = True
+        return ReadPage(self._read_up_to, 1000, 1_000_000)
+
+    def page_read(self, page: Page) -> None:
+        """What the store has read."""
+        self._reading = False
+        self._unread -= len(page.records)
+        self._take_back(page.records)
+
+    def page_failed(self) -> None:
+        """It could not be read."""
+        self._reading = False
+
+    def _take_back(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._last_number = record.number
-            self._commits.recover(record.number)
+            self._read_up_to = record.number
             entry = Entry(record.number, record.message, _nobody)
             self._waiting.append(entry)
             self._admission.add(entry.size_bytes)
-            self._books.recover()
 
     def offer(self, offer: Offer) -> None:
         """Admit what was offered, or let it wait in line, or refuse it."""
@@ -91,7 +116,7 @@ class Outbox:
                 self._refuse(parked, Fate(FateKind.STOPPED, "hawk is stopping"))
             elif admission.line and offer.refuse_if_full:
                 self._refuse(parked, Fate(FateKind.FULL, "others wait for room in the outbox"))
-            elif admission.line or not self._seat(parked):
+            elif admission.line or self._unread or not self._seat(parked):
                 admission.line.append(parked)
             return
         books.taken += len(offer.messages)
@@ -158,7 +183,7 @@ class Outbox:
     def _seat_line(self) -> bool:
         """Let in those in line whom there is room for. True when anyone came in."""
         line, newest = self._admission.line, self._last_number
-        while line and self._seat(line[0]):
+        while line and not self._unread and self._seat(line[0]):
             line.popleft()
         return self._last_number != newest
 
@@ -378,7 +403,7 @@ class Outbox:
 
     @property
     def _queued(self) -> int:
-        return len(self._waiting) + len(self._deferrals) + self._window.returned
+        return len(self._waiting) + len(self._deferrals) + self._window.returned + self._unread
 
     # -------------------------------------------------------------------------------- time, and the end
 

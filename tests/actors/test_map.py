@@ -24,7 +24,7 @@ INBOXES: dict[str, frozenset[str]] = {
         "BACKOFF SCHEDULER": messages.ToBackoff,
         "HEALTH PROBE": messages.ToHealthProbe,
         "STATS COLLECTOR": messages.ToStatsCollector,
-        "STORE TASK": messages.Commit,
+        "STORE TASK": messages.ToStoreTask,
     }.items()
 }
 
@@ -37,7 +37,7 @@ MODULES = {
     "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
     "HEALTH PROBE": ("actors/health_probe.py", "core/liveness.py"),
-    "STORE TASK": ("actors/store_task.py",),
+    "STORE TASK": ("actors/store_task.py", "stores/memory.py", "stores/sqlite.py"),
     "every actor": (
         *("actors/mailbox.py", "actors/connector.py", "actors/queue_keeper.py", "actors/subscription_keeper.py"),
     ),
@@ -127,7 +127,7 @@ def test_the_map_is_true() -> None:
         ("QUEUE KEEPER         -- Stalled --", "CONNECTOR            -- Stalled --"),
         ("SUBSCRIPTION KEEPER  -- Ready ---", "STORE TASK           -- Ready ---"),
         ("`Dialed`, `DialFailed` and `Lost`", "`Dialed` and `DialFailed`"),
-        ("-- Committed, CommitFailed --", "-- Committed, CommitFailed, Stop --"),
+        ("-- Committed, CommitFailed, Page, PageFailed --", "-- Committed, CommitFailed, Page, PageFailed, Stop --"),
     ],
 )
 def test_a_false_map_is_found_out(true: str, doctored: str) -> None:

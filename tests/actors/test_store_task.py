@@ -9,7 +9,17 @@ import pytest
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from hawk.actors.store_task import StoreTask
-from hawk.messages import Commit, CommitFailed, Committed, Record, ToQueueKeeper
+from hawk.messages import (
+    Commit,
+    CommitFailed,
+    Committed,
+    Page,
+    PageFailed,
+    ReadPage,
+    Record,
+    ToQueueKeeper,
+    ToStoreTask,
+)
 from hawk.stores.memory import MemoryStore
 from hawk.values import Message
 
@@ -17,7 +27,7 @@ from hawk.values import Message
 @dataclass
 class Running:
     store: MemoryStore
-    commits: MemoryObjectSendStream[Commit]
+    commits: MemoryObjectSendStream[ToStoreTask]
     answers: MemoryObjectReceiveStream[ToQueueKeeper]
 
 
@@ -29,7 +39,7 @@ def commit(number: int) -> Commit:
 async def running(anyio_backend: str) -> AsyncIterator[Running]:
     store = MemoryStore()
     await store.open()
-    commits, inbox = anyio.create_memory_object_stream[Commit](1)
+    commits, inbox = anyio.create_memory_object_stream[ToStoreTask](2)
     to_queue_keeper, answers = anyio.create_memory_object_stream[ToQueueKeeper](8)
     with commits, inbox, to_queue_keeper, answers:
         async with anyio.create_task_group() as nursery:
@@ -85,6 +95,18 @@ async def test_a_commit_that_lost_its_power_is_told_as_failed(running: Running) 
         assert lost == 1
         assert await running.answers.receive() == CommitFailed("the power was lost")
         assert running.store.records == ()
+
+
+@pytest.mark.anyio
+async def test_a_reading_is_answered_with_what_the_commits_before_it_left(running: Running) -> None:
+    with anyio.fail_after(2):
+        await running.commits.send(commit(1))
+        await running.commits.send(ReadPage(0, 10, 1000))
+        assert await running.answers.receive() == Committed()
+        assert await running.answers.receive() == Page((Record(1, Message("a", b"1")),), end=True)
+        running.store.fail("a bad sector")
+        await running.commits.send(ReadPage(0, 10, 1000))
+        assert await running.answers.receive() == PageFailed("a bad sector")
 
 
 class _Unlucky(Random):

@@ -7,7 +7,7 @@ import pytest
 from hawk.config import Config, OverflowPolicy, ReconnectionConfig
 from hawk.core.outbox import MOST_UNSENT_BYTES, Outbox
 from hawk.core.wire_size import publish_size_bytes
-from hawk.messages import Offer, Record, Reply, ReplyReference, Room, StopReport
+from hawk.messages import Offer, Page, ReadPage, Record, Recovered, Reply, ReplyReference, Room, StopReport
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.values import FateKind, Message
 
@@ -600,7 +600,10 @@ class TestDisk:
         first.begin_stop()
         first.end_stop()
         second = Outbox(Config(), durable=True, opening=first.ledger())
-        second.recover([Record(1, texts("a")[0]), Record(2, texts("b")[0])])
+        second.recover(Recovered(queued=2, queued_bytes=4, last_number=2))
+        request = second.take_read()
+        assert request == ReadPage(0, request.most_messages, request.most_bytes) if request else False
+        second.page_read(Page((Record(1, texts("a")[0]), Record(2, texts("b")[0])), end=True))
         ledger = second.ledger()
         assert (ledger.recovered, ledger.accepted, ledger.queued, ledger.balance) == (0, 2, 2, 0)
         ask(second, *texts("c"))
@@ -608,7 +611,9 @@ class TestDisk:
         second.ready()
         assert [payload for payload, _, _ in sent(second)] == ["a", "b"]
         stranger = Outbox(Config(), durable=True)
-        stranger.recover([Record(7, texts("a")[0])])
+        stranger.recover(Recovered(queued=1, queued_bytes=2, last_number=7))
+        stranger.take_read()
+        stranger.page_read(Page((Record(7, texts("a")[0]),), end=True))
         assert stranger.ledger().recovered == 1
         ask(stranger, *texts("b"))
         commit = stranger.take_commit(0.0)
@@ -619,7 +624,7 @@ class TestDisk:
         crashed = flowing(*texts("a", "b"), connack=Connack(receive_maximum=1))
         sent(crashed)
         after = Outbox(Config(), opening=crashed.ledger())
-        after.recover([])
+        after.recover(Recovered())
         assert (after.ledger().abandoned, after.ledger().balance) == (2, 0)
 
 

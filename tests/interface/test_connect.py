@@ -223,6 +223,7 @@ class ClosesSlowly:
         self.durable = True
         self.open = self._inner.open
         self.commit = self._inner.commit
+        self.page = self._inner.page
 
     async def aclose(self) -> None:
         await anyio.sleep(0.1)

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from hawk import Config, ConnectionState, MQTTInterface, OutboxUnavailable, ReconnectionConfig, Stopped
-from hawk.messages import Commit
+from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.stores.memory import MemoryStore
 from hawk.testing.history import judge
 from hawk.testing.rehearsal import Rehearsal
@@ -86,11 +86,15 @@ class NeverEndingStore:
 
     durable = True
 
-    async def open(self) -> tuple[()]:
-        return ()
+    async def open(self) -> Recovered:
+        return Recovered()
 
     async def commit(self, changes: Commit) -> None:
         await anyio.sleep_forever()
+
+    async def page(self, request: ReadPage) -> Page:
+        await anyio.sleep_forever()
+        return Page((), end=True)
 
     async def aclose(self) -> None:
         await anyio.sleep_forever()
@@ -135,7 +139,8 @@ def test_a_failing_disk_is_told_with_its_cause_and_heals(backend: Backend) -> No
                 await anyio.sleep(61)
                 assert mqtt.stats["total_disconnections"] == 0
             assert [payload for _, payload in rehearsal.broker.received()] == [b"1", b"2"]
-            assert await store.open() == []  # the stop has closed it
+            assert store.records == ()
+            await store.open()  # the stop has closed it
 
     run(fail, backend=backend)
 
