@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from hawk.values import ConnectionState as ConnectionState
     from hawk.values import Fate as Fate
     from hawk.values import FateKind as FateKind
+    from hawk.values import Properties as Properties
 
 __version__ = "0.1.0"
 
@@ -49,7 +50,7 @@ _HOMES = {
     "hawk.ports": ("Ports",),
     "hawk.receipt": ("Receipt",),
     "hawk.streams": ("EventStream", "ReceivedMessage", "Subscription"),
-    "hawk.values": ("ConnectionState", "Fate", "FateKind"),
+    "hawk.values": ("ConnectionState", "Fate", "FateKind", "Properties"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,6 +73,7 @@ __all__ = [
     "OutboxInUse",
     "OutboxUnavailable",
     "Ports",
+    "Properties",
     "Receipt",
     "ReceivedMessage",
     "ReconnectionConfig",

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from hawk.clock import SystemWallClock
 from hawk.config import Config
+from hawk.core.properties import with_properties
 from hawk.core.tally import Offered, Stats, newest, tally
 from hawk.core.topics import validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
@@ -27,7 +28,7 @@ from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
 from hawk.receipt import Receipt
 from hawk.streams import EventStream, Subscription, Watchers
-from hawk.values import ConnectionState, Ledger, Message
+from hawk.values import NO_PROPERTIES, ConnectionState, Ledger, Message, Properties
 from hawk.wiring import Service
 
 OFFERS_WITHOUT_YIELDING = 128
@@ -124,14 +125,22 @@ class MQTTInterface:
 
     # ---------------------------------------------------------------------------------------- publish
 
-    async def publish(self, topic: str, payload: Payload, *, qos: int | None = None, retain: bool = False) -> Receipt:
+    async def publish(
+        self,
+        topic: str,
+        payload: Payload,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        properties: Properties = NO_PROPERTIES,
+    ) -> Receipt:
         """Hand over one message. When this returns, QoS 1 and 2 are on disk with an outbox file, else in the bounded queue.
 
         It never waits for the network while there is room or the link is down, except under the policy "wait".
         Raises `MessageInvalid`, `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`.
         Cancelling: the message is accepted or not, never half.
         """
-        message = self._message(topic, payload, qos, retain)
+        message = self._message(topic, payload, qos, retain, properties)
         service = self._service
         if service is None or not service.open:
             service = await self._start()
@@ -148,13 +157,21 @@ class MQTTInterface:
             return receipt
         return await self._ask(service, (message,))
 
-    def publish_nowait(self, topic: str, payload: Payload, *, qos: int | None = None, retain: bool = False) -> Receipt:
+    def publish_nowait(
+        self,
+        topic: str,
+        payload: Payload,
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        properties: Properties = NO_PROPERTIES,
+    ) -> Receipt:
         """Hand over one message without waiting; `await receipt.accepted()` is the promise that `publish()` makes.
 
         Raises `OutboxFull` when there is no room (with the link down and a policy that drops, the receipt tells
         instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
         """
-        message = self._message(topic, payload, qos, retain)
+        message = self._message(topic, payload, qos, retain, properties)
         service = self._service
         if service is None or not service.open:
             raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
@@ -177,7 +194,12 @@ class MQTTInterface:
         return receipt
 
     async def publish_many(
-        self, messages: Iterable[tuple[str, Payload]], *, qos: int | None = None, retain: bool = False
+        self,
+        messages: Iterable[tuple[str, Payload]],
+        *,
+        qos: int | None = None,
+        retain: bool = False,
+        properties: Properties = NO_PROPERTIES,
     ) -> Receipt:
         """Hand over a batch of (topic, payload) in one hop, with one receipt for all. Returns when all are accepted.
 
@@ -185,12 +207,12 @@ class MQTTInterface:
         while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
         that of a cancelled batch some may be accepted: those before the rest, in order.
         """
-        batch = self._messages(messages, self._valid_qos(qos), _valid_retain(retain))
+        batch = self._messages(messages, self._valid_qos(qos), _valid_retain(retain), properties)
         service = await self._start()
         await checkpoint()
         if not service.open:
             raise Stopped("hawk is stopping")
-        size_bytes = sum(len(message.payload) + len(message.topic) for message in batch)
+        size_bytes = sum(message.size_bytes for message in batch)
         if not batch or service.credit.allows(size_bytes, len(batch)):
             receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
             if batch:
@@ -268,22 +290,25 @@ class MQTTInterface:
             soon.add(ConnectionState.DISCONNECTED)
         return self._config.suback_timeout_s if self.connection_state in soon else 0.0
 
-    def _message(self, topic: str, payload: Payload, qos: int | None, retain: bool) -> Message:
+    def _message(self, topic: str, payload: Payload, qos: int | None, retain: bool, properties: Properties) -> Message:
         try:
-            return Message(
+            message = Message(
                 validate_topic(topic),
                 payload if type(payload) is bytes else encode_payload(topic, payload),
                 self._config.qos if qos is None else self._valid_qos(qos),
                 _valid_retain(retain),
             )
+            return message if properties is NO_PROPERTIES else with_properties(message, properties)
         except MessageInvalid:
             self._unencodable += 1
             raise
 
-    def _messages(self, messages: Iterable[tuple[str, Payload]], qos: int, retain: bool) -> list[Message]:
+    def _messages(
+        self, messages: Iterable[tuple[str, Payload]], qos: int, retain: bool, properties: Properties
+    ) -> list[Message]:
         """What `_message` does for each, with what is the same for all looked at once."""
         try:
-            return [
+            batch = [
                 Message(
                     validate_topic(topic),
                     payload if type(payload) is bytes else encode_payload(topic, payload),
@@ -292,6 +317,9 @@ class MQTTInterface:
                 )
                 for topic, payload in messages
             ]
+            if properties is NO_PROPERTIES:
+                return batch
+            return [with_properties(message, properties) for message in batch]
         except MessageInvalid:
             self._unencodable += 1
             raise

@@ -15,6 +15,7 @@ from hawk.core.refusals import reason_name
 from hawk.errors import Refused, Stopped
 from hawk.messages import Delivered, Event, Handled, Subscribe, Unsubscribe, Watch, WatchFates
 from hawk.packets import SubscribeFilter
+from hawk.values import NO_PROPERTIES, Properties
 from hawk.wiring import Service
 
 EVENTS_KEPT = 10_000
@@ -31,6 +32,7 @@ class ReceivedMessage(NamedTuple):
     qos: int
     retain: bool
     redelivered: bool = False
+    properties: Properties = NO_PROPERTIES
 
     def __repr__(self) -> str:
         """Everything but the payload: it has no place in a log (promise C10)."""
@@ -116,8 +118,8 @@ class Subscription:
             delivered = self._in_hand = await self._service.wait(self._deliveries.receive)
         except (anyio.EndOfStream, Stopped):
             raise StopAsyncIteration from None
-        message = delivered.message
-        return ReceivedMessage(message.topic, message.payload, message.qos, message.retain, delivered.redelivered)
+        topic, payload, qos, retain, properties = delivered.message
+        return ReceivedMessage(topic, payload, qos, retain, delivered.redelivered, properties)
 
     async def _handle(self) -> None:
         if self._in_hand is not None:

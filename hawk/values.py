@@ -17,8 +17,9 @@ class ConnectionState(Enum):
 class Properties(NamedTuple):
     """What MQTT 5 lets a message carry beside its payload (section 3.3.2.3); all of it is optional.
 
-    `expiry_s`: seconds after which nobody wants the message any more. `text`: the payload is UTF-8 text (Payload Format
-    Indicator 1). `user`: pairs of names and values, in order, names may repeat.
+    `expiry_s`: seconds after which nobody wants the message any more; whole ones on the wire, rounded up. `text`: the
+    payload is UTF-8 text (Payload Format Indicator 1). `response_topic` and `correlation_data`: where and under which
+    mark an answer is expected. `user`: pairs of names and values, in order, names may repeat.
     """
 
     expiry_s: float | None = None
@@ -27,6 +28,12 @@ class Properties(NamedTuple):
     response_topic: str | None = None
     correlation_data: bytes | None = None
     user: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """What they count for against a bound in bytes."""
+        texts = sum(len(name) + len(value) for name, value in self.user)
+        return texts + len(self.content_type or "") + len(self.response_topic or "") + len(self.correlation_data or b"")
 
 
 NO_PROPERTIES = Properties()
@@ -44,7 +51,9 @@ class Message(NamedTuple):
     @property
     def size_bytes(self) -> int:
         """What the message counts for against a bound in bytes."""
-        return len(self.payload) + len(self.topic)
+        topic, payload, _, _, properties = self
+        size_bytes = len(payload) + len(topic)
+        return size_bytes if properties is NO_PROPERTIES else size_bytes + properties.size_bytes
 
     def __repr__(self) -> str:
         """Without the payload (promise C10)."""

@@ -73,7 +73,7 @@ class Entry:
         self.number = number
         self.message = message
         self.reply = reply
-        self.size_bytes = len(message.payload) + len(message.topic)
+        self.size_bytes = message.size_bytes
         self.identifier = 0
         self.refusals = 0
         self.awaits = Awaits.PUBACK if message.qos == 1 else Awaits.PUBREC

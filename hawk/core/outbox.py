@@ -120,7 +120,7 @@ class Outbox:
                 admission.line.append(parked)
             return
         books.taken += len(offer.messages)
-        books.taken_bytes += sum(len(message.payload) + len(message.topic) for message in offer.messages)
+        books.taken_bytes += sum(message.size_bytes for message in offer.messages)
         if not self._over:
             self._admit(offer.messages, offer.reply, tell=self._commits.durable)
             return

@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 from hawk.config import Config
 from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unreachable
 from hawk.packets import Arrivals, Connack, ConnectRequest, DisconnectRequest, Outgoing
-from hawk.protocol.version5 import Decoder, decode_connack, encode, encode_connect
+from hawk.protocol.version5 import Decoder, Encoder, decode_connack, encode_connect
 from hawk.values import Cause, CauseKind
 
 CHUNK_BYTES = 65_536
@@ -34,6 +34,9 @@ class StreamLink:
         self._connack = connack
         self._unread = unread
         self._decoder = Decoder(maximum_packet_size=maximum_packet_size)
+        self._encoder = Encoder(
+            topic_alias_maximum=connack.topic_alias_maximum, maximum_packet_size=connack.maximum_packet_size
+        )
         self._write_lock = anyio.Lock(fast_acquire=True)
         self._torn = False
         self._written_bytes = 0
@@ -55,7 +58,7 @@ class StreamLink:
 
         Raises `LinkLost`. Cancelling tears the stream: the link can only be closed after that.
         """
-        for chunk in _joined(encode(packets)):
+        for chunk in _joined(self._encoder.encode(packets)):
             await self._write(chunk)
 
     async def receive(self) -> Arrivals:
@@ -121,7 +124,7 @@ class StreamLink:
 
     async def _say_farewell(self, cause: Cause) -> None:
         """Try to say DISCONNECT, for a second at most (MQTT 5.0, 4.13.1)."""
-        (farewell,) = encode((DisconnectRequest(cause.reason_code or 0),))
+        (farewell,) = self._encoder.encode((DisconnectRequest(cause.reason_code or 0),))
         with anyio.move_on_after(_FAREWELL_S, shield=True):
             async with self._write_lock:
                 if not self._torn:

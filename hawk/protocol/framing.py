@@ -4,6 +4,8 @@ What a header alone can betray is refused here, so that a peer cannot make hawk 
 more than hawk agreed to. Bodies are the codec's.
 """
 
+from collections.abc import Iterable
+
 from hawk.errors import ProtocolError
 
 Buffer = bytes | bytearray | memoryview
@@ -45,11 +47,12 @@ def frame_length(buffer: Buffer, start: int, *, maximum_packet_size: int) -> int
     raise ProtocolError(what, reason_code=MALFORMED_PACKET, offset=4, packet_type=packet_type)
 
 
-def check_property_length(buffer: Buffer, start: int, *, size: int, before: int, after: int) -> None:
-    """Check that the properties of a packet end where they say (MQTT 5.0, 2.2.2.1); the codec does not.
+def check_property_length(buffer: Buffer, start: int, *, size: int, before: int, after: int) -> int:
+    """Check that the properties of a packet end where they say (MQTT 5.0, 2.2.2.1), which the codec does not do.
 
     The packet is whole, readable, `size` bytes long, begins at `start`; `before` bytes of its variable header stand
-    ahead of the property length, and `after` bytes follow the properties. Raises `ProtocolError` 0x81.
+    ahead of the property length, and `after` bytes follow the properties. Returns their length in bytes. Raises
+    `ProtocolError` 0x81.
     """
     _, body_at = _variable_byte_integer(buffer, start + 1)
     length, properties_at = _variable_byte_integer(buffer, body_at + before)
@@ -57,6 +60,15 @@ def check_property_length(buffer: Buffer, start: int, *, size: int, before: int,
         what = "the properties do not end where their length says"
         offset = properties_at - start
         raise ProtocolError(what, reason_code=MALFORMED_PACKET, offset=offset, packet_type=buffer[start] >> 4)
+    return length
+
+
+def check_texts(texts: Iterable[str | None], packet_type: int) -> None:
+    """Check that no text of a packet holds U+0000 (MQTT-1.5.4-2); the codec does not. Raises `ProtocolError` 0x81."""
+    for text in texts:
+        if text is not None and "\0" in text:
+            what = "a text contains U+0000"
+            raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=packet_type)
 
 
 def _check_flags(packet_type: int, flags: int) -> None:

@@ -6,7 +6,14 @@ import mqtt5
 import pytest
 
 from hawk.packets import AckKind, Acknowledgement, Delivery, Inbound, SubscribeOutcome
-from hawk.values import Message
+from hawk.values import Message, Properties
+
+ASKED = Properties(
+    expiry_s=4_294_967_295.0,
+    response_topic="answers/\u00e9",
+    correlation_data=b"\x00\xff",
+    user=(("n", ""), ("n", "")),
+)
 
 
 class Conversation(NamedTuple):
@@ -34,6 +41,16 @@ def conversation() -> Conversation:
             "a", b"\0\1\2", qos=qos1, packet_id=65_535, payload_format_indicator=1, subscription_ids=[1, 300]
         ).write(),
         mqtt5.PublishPacket("p", b"y", content_type="c" * 150, user_properties=properties).write(),
+        mqtt5.PublishPacket(
+            "ask",
+            b"?",
+            qos=qos1,
+            packet_id=7,
+            message_expiry_interval=4_294_967_295,
+            response_topic="answers/\u00e9",
+            correlation_data=b"\x00\xff",
+            user_properties=[("n", ""), ("n", "")],
+        ).write(),
         mqtt5.PubAckPacket(10).write(),
         mqtt5.PubAckPacket(11).write(),
         mqtt5.PubAckPacket(12, reason_code=denied, reason_str="n" * 130, user_properties=properties).write(),
@@ -64,8 +81,9 @@ def conversation() -> Conversation:
         Delivery(Message("a/b", b"retained", 0, True)),
         Delivery(Message("a/b", b"x" * 200, 1), 1),
         Delivery(Message("a/\u00e9", b"", 2), 2, True),
-        Delivery(Message("a", b"\0\1\2", 1), 65_535),
-        Delivery(Message("p", b"y", 0)),
+        Delivery(Message("a", b"\0\1\2", 1, properties=Properties(text=True)), 65_535),
+        Delivery(Message("p", b"y", 0, properties=Properties(content_type="c" * 150, user=(("who", "broker"),)))),
+        Delivery(Message("ask", b"?", 1, properties=ASKED), 7),
         Acknowledgement(AckKind.PUBREL, 2),
         Acknowledgement(AckKind.PUBREL, 3, 0x92),
         SubscribeOutcome(65_025, (0, 17)),

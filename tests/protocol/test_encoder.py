@@ -17,11 +17,28 @@ from hawk.packets import (
     SubscribeRequest,
     UnsubscribeRequest,
 )
-from hawk.protocol.version5 import Decoder, encode
-from hawk.values import NO_PROPERTIES, Message
+from hawk.protocol.version5 import Decoder, Encoder, encode
+from hawk.values import NO_PROPERTIES, Message, Properties
 
 TOPICS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="+#\0"), min_size=1, max_size=60)
-MESSAGES = st.builds(Message, TOPICS, st.binary(max_size=300), st.integers(0, 2), st.booleans(), st.just(NO_PROPERTIES))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=150)
+PROPERTIES = st.builds(
+    Properties,
+    expiry_s=st.none() | st.integers(0, 4_294_967_295).map(float),
+    text=st.booleans(),
+    content_type=st.none() | TEXTS,
+    response_topic=st.none() | TOPICS,
+    correlation_data=st.none() | st.binary(max_size=200),
+    user=st.lists(st.tuples(TEXTS, TEXTS), max_size=3).map(tuple),
+)
+MESSAGES = st.builds(
+    Message,
+    TOPICS,
+    st.binary(max_size=300),
+    st.integers(0, 2),
+    st.booleans(),
+    st.just(NO_PROPERTIES) | PROPERTIES,
+)
 
 
 @st.composite
@@ -105,3 +122,87 @@ def test_the_size_told_is_exact_where_the_length_takes_one_byte_more(boundary: i
 def test_what_mqtt_cannot_carry_is_a_value_error(packet: Publish) -> None:
     with pytest.raises(ValueError, match=r"QoS|opic|65535|surrogates|cannot be encoded"):
         encode([packet])
+
+
+@pytest.mark.parametrize(
+    ("expiry_s", "on_the_wire"),
+    [
+        (0, 0),
+        (0.001, 1),
+        (1, 1),
+        (59.000_001, 60),
+        (60.0, 60),
+        (4_294_967_294.5, 4_294_967_295),
+        (1e300, 4_294_967_295),
+    ],
+)
+def test_an_expiry_is_sent_in_whole_seconds_and_never_shortened(expiry_s: float, on_the_wire: int) -> None:
+    (data,) = encode([Publish(Message("a", b"", 0, properties=Properties(expiry_s=expiry_s)))])
+    packet, _ = mqtt5.read(memoryview(data))
+    assert isinstance(packet, mqtt5.PublishPacket)
+    assert packet.message_expiry_interval == on_the_wire
+
+
+# ---------------------------------------------------------------------------------------- topic aliases
+
+
+def read_publishes(data: list[bytes]) -> list[tuple[str, int | None]]:
+    """The topic and the alias of each packet as they stand on the wire."""
+    packets = [mqtt5.read(memoryview(each))[0] for each in data]
+    return [(each.topic, each.topic_alias) for each in packets if isinstance(each, mqtt5.PublishPacket)]
+
+
+def publish(topic: str, number: int = 1, payload: bytes = b"x") -> Publish:
+    return Publish(Message(topic, payload, 1), number)
+
+
+def test_topics_get_aliases_in_the_order_in_which_they_come_up_to_the_maximum() -> None:
+    encoder = Encoder(topic_alias_maximum=2)
+    topics = ["first", "second", "first", "third", "second", "third"]
+    assert read_publishes(encoder.encode([publish(topic) for topic in topics])) == [
+        ("first", 1),
+        ("second", 2),
+        ("", 1),
+        ("third", None),
+        ("", 2),
+        ("third", None),
+    ]
+
+
+def test_an_alias_holds_for_the_next_batch_and_not_for_the_next_link() -> None:
+    encoder = Encoder(topic_alias_maximum=10)
+    encoder.encode([publish("first")])
+    assert read_publishes(encoder.encode([publish("first")])) == [("", 1)]
+    repeated = Publish(Message("first", b"x", 1), 7, duplicate=True)
+    assert read_publishes(Encoder(topic_alias_maximum=10).encode([repeated])) == [("first", 1)]
+
+
+def test_a_short_topic_takes_no_alias() -> None:
+    encoder = Encoder(topic_alias_maximum=1)
+    assert read_publishes(encoder.encode([publish("abcd")] * 2)) == [("abcd", None)] * 2
+
+
+def test_where_the_alias_does_not_fit_the_topic_goes_without_it() -> None:
+    size_bytes = publish_size_bytes(Message("first", b"x", 1))
+    for extra, expected in ((0, ("first", None)), (2, ("first", None)), (3, ("first", 1))):
+        encoder = Encoder(topic_alias_maximum=1, maximum_packet_size=size_bytes + extra)
+        assert read_publishes(encoder.encode([publish("first")])) == [expected]
+
+
+@given(st.lists(publishes(), max_size=20), st.integers(0, 3), st.integers(0, 40))
+def test_no_alias_changes_what_arrives_or_exceeds_the_maximum_packet_size(
+    packets: list[Publish], topic_alias_maximum: int, room: int
+) -> None:
+    limit = max((publish_size_bytes(packet.message) for packet in packets), default=0) + room
+    encoder = Encoder(topic_alias_maximum=topic_alias_maximum, maximum_packet_size=limit)
+    wire = encoder.encode(packets[:10]) + encoder.encode(packets[10:])
+    aliases: dict[int, str] = {}
+    for (topic, alias), packet, data in zip(read_publishes(wire), packets, wire, strict=True):
+        if alias is not None and topic:
+            assert 1 <= alias <= topic_alias_maximum
+            assert alias not in aliases, "given out once"
+            aliases[alias] = topic
+        assert (topic or aliases[alias or 0]) == packet.message.topic
+        assert len(data) <= limit
+        if not topic:
+            assert len(data) <= publish_size_bytes(packet.message)

@@ -11,11 +11,12 @@ import mqtt5
 
 from hawk.errors import ProtocolError
 from hawk.packets import AckKind, Acknowledgement, Arrivals, Delivery, SubscribeOutcome
-from hawk.protocol.framing import MALFORMED_PACKET, PROTOCOL_VIOLATION, Buffer, check_property_length
+from hawk.protocol.framing import MALFORMED_PACKET, PROTOCOL_VIOLATION, Buffer, check_property_length, check_texts
 from hawk.protocol.version5.guard import read_packet
 from hawk.protocol.version5.reasons import legible, reason_text
-from hawk.values import Cause, CauseKind, Message
+from hawk.values import NO_PROPERTIES, Cause, CauseKind, Message, Properties
 
+_PUBLISH = 3
 _TOPIC_ALIAS_INVALID = 0x94
 
 _PUBACK = 0x40
@@ -34,6 +35,17 @@ _NEVER_FROM_A_BROKER = {
     12: "a PINGREQ came from the broker",
     15: "an AUTH came, and no authentication was asked for",
 }
+
+
+_Answer = (
+    mqtt5.PubAckPacket
+    | mqtt5.PubRecPacket
+    | mqtt5.PubRelPacket
+    | mqtt5.PubCompPacket
+    | mqtt5.SubAckPacket
+    | mqtt5.UnsubAckPacket
+    | mqtt5.DisconnectPacket
+)
 
 
 class Decoder:
@@ -162,24 +174,45 @@ def protocol_error_cause(error: ProtocolError) -> Cause:
 
 def _delivery(packet: mqtt5.PublishPacket, buffer: Buffer, start: int, size: int) -> Delivery:
     topic, qos = packet.topic, int(packet.qos)
-    if packet.topic_alias is not None:
-        what = "a topic alias, and hawk allows none"
-        raise ProtocolError(what, reason_code=_TOPIC_ALIAS_INVALID, packet_type=buffer[start] >> 4)
     if "\0" in topic:
         raise ProtocolError("a topic contains U+0000", reason_code=MALFORMED_PACKET, packet_type=buffer[start] >> 4)
     if "+" in topic or "#" in topic:
         raise _violation("a topic name contains a wildcard", buffer[start] >> 4)
-    if packet.payload_format_indicator > 1:
-        what = "the payload format indicator is neither 0 nor 1"
-        raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=buffer[start] >> 4)
     if packet.duplicate and not qos:
         what = "a PUBLISH at QoS 0 is never a duplicate"
         raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=buffer[start] >> 4)
     identifier = 0 if packet.packet_id is None else _checked_identifier(packet.packet_id, buffer, start)
-    before = 2 + len(topic.encode()) + (2 if qos else 0)
+    before = 2 + (len(topic) if topic.isascii() else len(topic.encode())) + (2 if qos else 0)
     payload = packet.payload
-    check_property_length(buffer, start, size=size, before=before, after=len(payload))
-    return Delivery(Message(topic, payload, qos, packet.retain), identifier, packet.duplicate)
+    length = check_property_length(buffer, start, size=size, before=before, after=len(payload))
+    properties = _properties(packet) if length else NO_PROPERTIES
+    return Delivery(Message(topic, payload, qos, packet.retain, properties), identifier, packet.duplicate)
+
+
+def _properties(packet: mqtt5.PublishPacket) -> Properties:
+    """What a PUBLISH carries beside its payload (MQTT 5.0, 3.3.2.3)."""
+    if packet.topic_alias is not None:
+        what = "a topic alias, and hawk allows none"
+        raise ProtocolError(what, reason_code=_TOPIC_ALIAS_INVALID, packet_type=_PUBLISH)
+    text_says, response_topic = packet.payload_format_indicator, packet.response_topic
+    if text_says > 1:
+        what = "the payload format indicator is neither 0 nor 1"
+        raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=_PUBLISH)
+    check_texts((packet.content_type, response_topic), _PUBLISH)
+    user = tuple(packet.user_properties)
+    for pair in user:
+        check_texts(pair, _PUBLISH)
+    if response_topic is not None and (not response_topic or "+" in response_topic or "#" in response_topic):
+        raise _violation("a response topic is no topic name", _PUBLISH)
+    expiry_s = packet.message_expiry_interval
+    return Properties(
+        None if expiry_s is None else float(expiry_s),
+        text_says == 1,
+        packet.content_type,
+        response_topic,
+        packet.correlation_data,
+        user,
+    )
 
 
 def _acknowledgement(
@@ -190,8 +223,9 @@ def _acknowledgement(
     size: int,
 ) -> Acknowledgement:
     identifier = _checked_identifier(packet.packet_id, buffer, start)
-    if buffer[start + 1] > 3:  # shorter ones have no properties (MQTT 5.0, 3.4.2.2.1)
-        check_property_length(buffer, start, size=size, before=3, after=0)
+    # Shorter ones have no properties (MQTT 5.0, 3.4.2.2.1).
+    if buffer[start + 1] > 3 and check_property_length(buffer, start, size=size, before=3, after=0):
+        _check_diagnostics(packet, buffer, start)
     return Acknowledgement(kind, identifier, int(packet.reason_code))
 
 
@@ -202,14 +236,17 @@ def _subscribe_outcome(
     reason_codes = tuple(int(code) for code in packet.reason_codes)
     if not reason_codes:
         raise _violation("an answer to a subscription without a reason code", buffer[start] >> 4)
-    check_property_length(buffer, start, size=size, before=2, after=len(reason_codes))
+    if check_property_length(buffer, start, size=size, before=2, after=len(reason_codes)):
+        _check_diagnostics(packet, buffer, start)
     return SubscribeOutcome(identifier, reason_codes)
 
 
 def _farewell(packet: mqtt5.DisconnectPacket, buffer: Buffer, start: int, size: int) -> Cause:
     code = int(packet.reason_code)
-    if buffer[start + 1] > 1:  # shorter ones have no properties (MQTT 5.0, 3.14.2.2.1)
-        check_property_length(buffer, start, size=size, before=1, after=0)
+    # Shorter ones have no properties (MQTT 5.0, 3.14.2.2.1).
+    if buffer[start + 1] > 1 and check_property_length(buffer, start, size=size, before=1, after=0):
+        check_texts((packet.server_reference,), buffer[start] >> 4)
+        _check_diagnostics(packet, buffer, start)
     if packet.reason_code == mqtt5.DisconnectReasonCode.DISCONNECT_WITH_WILL_MESSAGE:
         raise _violation("a DISCONNECT with the reason code of a client", buffer[start] >> 4)
     if packet.session_expiry_interval is not None:
@@ -217,6 +254,14 @@ def _farewell(packet: mqtt5.DisconnectPacket, buffer: Buffer, start: int, size: 
     text = reason_text(code, packet.reason_str, success="normal disconnection")
     reference = packet.server_reference
     return Cause(CauseKind.DISCONNECT, text, code, None if reference is None else legible(reference))
+
+
+def _check_diagnostics(packet: _Answer, buffer: Buffer, start: int) -> None:
+    """The Reason String and the User Properties, which nothing depends on, are texts all the same."""
+    packet_type = buffer[start] >> 4
+    check_texts((packet.reason_str,), packet_type)
+    for pair in packet.user_properties:
+        check_texts(pair, packet_type)
 
 
 def _checked_identifier(identifier: int, buffer: Buffer, start: int) -> int:
