@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hawk.errors import GaveUp as GaveUp
     from hawk.errors import HawkError as HawkError
     from hawk.errors import MessageInvalid as MessageInvalid
+    from hawk.errors import NoResponse as NoResponse
     from hawk.errors import OutboxFull as OutboxFull
     from hawk.errors import OutboxInUse as OutboxInUse
     from hawk.errors import OutboxUnavailable as OutboxUnavailable
@@ -42,8 +43,8 @@ _HOMES = {
     "hawk.config": ("Config", "ReconnectionConfig"),
     "hawk.core.tally": ("Stats",),
     "hawk.errors": (
-        *("ConfigInvalid", "Dropped", "Expired", "GaveUp", "HawkError", "MessageInvalid", "OutboxFull", "OutboxInUse"),
-        *("OutboxUnavailable", "Refused", "Stopped", "Superseded", "UnknownFate"),
+        *("ConfigInvalid", "Dropped", "Expired", "GaveUp", "HawkError", "MessageInvalid", "NoResponse", "OutboxFull"),
+        *("OutboxInUse", "OutboxUnavailable", "Refused", "Stopped", "Superseded", "UnknownFate"),
     ),
     "hawk.interface": ("MQTTInterface", "open_mqtt"),
     "hawk.messages": ("MessageSettled", "Missed", "StateChanged", "StopReport"),
@@ -69,6 +70,7 @@ __all__ = [
     "MessageInvalid",
     "MessageSettled",
     "Missed",
+    "NoResponse",
     "OutboxFull",
     "OutboxInUse",
     "OutboxUnavailable",

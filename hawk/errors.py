@@ -11,6 +11,7 @@
     |-- Expired              the caller: the message grew too old before it could be sent
     |-- Dropped              the caller: the overflow policy discarded the message
     |-- Superseded           the caller: a newer message on the same topic took its place
+    |-- NoResponse           the caller: nobody answered a request in time
     |-- UnknownFate          the caller: the broker forgot the session; the message may have arrived
     `-- Stopped              the caller: hawk stopped before the fate was known
 
@@ -96,6 +97,20 @@ class Superseded(HawkError):
 
 class UnknownFate(HawkError):
     """The broker lost the session while this QoS 2 message was under way: it may or may not have been delivered."""
+
+
+class NoResponse(HawkError, TimeoutError):
+    """Nobody answered a request within its time. `acknowledged`: the broker had acknowledged the request by then."""
+
+    def __init__(self, topic: str, timeout_s: float, *, acknowledged: bool) -> None:
+        self.topic = topic
+        self.acknowledged = acknowledged
+        why = (
+            "the broker has the request, so see who answers on that topic"
+            if acknowledged
+            else "the broker has not acknowledged the request, so see whether the connection is up"
+        )
+        super().__init__(f"no response to the request on {topic!r} within {timeout_s:g} s: {why}")
 
 
 class Stopped(HawkError):

@@ -27,7 +27,8 @@ from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
 from hawk.receipt import Receipt
-from hawk.streams import EventStream, Subscription, Watchers
+from hawk.requests import Requests, response_topic_of
+from hawk.streams import EventStream, ReceivedMessage, Subscription, Watchers
 from hawk.values import NO_PROPERTIES, ConnectionState, Ledger, Message, Properties
 from hawk.wiring import Service
 
@@ -63,6 +64,14 @@ class MQTTInterface:
         self._starting = anyio.Lock()
         self._snapshot = Snapshot()
         self._watchers = Watchers()
+        self._requests = Requests(
+            response_topic_of(self._client_identifier),
+            start=self._start,
+            start_task=nursery.start_soon,
+            subscribe=lambda topic, qos: self.subscribe(topic, qos=qos),
+            publish=self.publish,
+            random=self._ports.random,
+        )
         self._unencodable = 0
         self._asked_to_connect = False
         self._unyielded = 0
@@ -98,6 +107,7 @@ class MQTTInterface:
         service = self._service
         if service is None:
             return StopReport()
+        await self._requests.aclose()
         report = await service.stop(self._config.drain_s if drain_s is None else drain_s)
         await service.wait_gone()
         self._refresh()
@@ -219,6 +229,24 @@ class MQTTInterface:
                 await self._offer(service, Offer(tuple(batch), receipt.reference), size_bytes)
             return receipt
         return await self._ask(service, tuple(batch))
+
+    async def request(
+        self,
+        topic: str,
+        payload: Payload,
+        *,
+        timeout_s: float = 10.0,
+        qos: int | None = None,
+        properties: Properties = NO_PROPERTIES,
+    ) -> ReceivedMessage:
+        """Publish a request and return the first response to it (MQTT 5 section 4.10). Any number may be under way.
+
+        Whoever answers publishes to the message's `properties.response_topic`, with its `properties.correlation_data`.
+        The request expires with `timeout_s`, unless its `properties` say otherwise. Raises `NoResponse` after
+        `timeout_s` seconds, which is a `TimeoutError` too; what `publish()` and `Receipt.acknowledged()` raise;
+        `Refused` when the broker does not let hawk receive responses. Cancelling: what comes later is ignored.
+        """
+        return await self._requests.ask(topic, payload, timeout_s=timeout_s, qos=qos, properties=properties)
 
     # -------------------------------------------------------------------------------------- subscribe
 
