@@ -37,6 +37,15 @@ _COMMANDS = (
         It asks nobody for a password: on an address that others can reach, it is open to everybody.
         """,
     ),
+    (
+        "proxy",
+        "hawk.cli.proxy:proxy",
+        """Carry TCP connections to a broker through bad weather: slow, torn, silent, refused or broken.
+
+        Without --script each line of standard input is a spell, at once or at its time: latency 400ms,
+        at 20s blackhole up for 15s, reset, refuse for 10s, latency off, heal.
+        """,
+    ),
 )
 
 

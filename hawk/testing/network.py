@@ -13,14 +13,14 @@ from types import TracebackType
 from typing import Literal
 
 import anyio
-from anyio.abc import ByteStream, TaskGroup
+from anyio.abc import TaskGroup
 
 from hawk.testing.network_stream import NetworkStream
 from hawk.testing.network_transit import Transit, Way
 
 FAULTS = (
     *("latency", "jitter", "bandwidth", "slice", "coalesce", "refuse", "name_lookup"),
-    *("blackhole", "stall", "reset", "cut", "cut_after"),
+    *("blackhole", "stall", "reset", "cut", "half_close", "cut_after"),
 )
 """The keys of `Network.bites`."""
 
@@ -36,9 +36,17 @@ class Network:
     `bandwidth_bytes_per_s`: of each direction of each link; above 0 (0 is `stall`).
     `slice_bytes`: a `receive` returns from 1 to that many bytes.
     `coalesce_s`: what is sent within that time arrives as one.
+
+    `on_listening` is told False when `refuse` is called and True at `allow`: for who has a real listener to close.
     """
 
-    def __init__(self, accept: Callable[[ByteStream], None], *, random: Random) -> None:
+    def __init__(
+        self,
+        accept: Callable[[NetworkStream], None],
+        *,
+        random: Random,
+        on_listening: Callable[[bool], None] = lambda listening: None,
+    ) -> None:
         self.latency_s = 0.0
         self.jitter_s = 0.0
         self.bandwidth_bytes_per_s = inf
@@ -47,6 +55,7 @@ class Network:
         self.bites = dict.fromkeys(FAULTS, 0)
         self.random = random
         self._accept = accept
+        self._on_listening = on_listening
         self._links: dict[_Link, None] = {}
         self._tasks: TaskGroup | None = None
         self._refusing = self._nameless = self._stalled = False
@@ -73,7 +82,7 @@ class Network:
         await self._tasks.__aexit__(None, None, None)
         return None
 
-    async def connect(self) -> ByteStream:
+    async def connect(self) -> NetworkStream:
         """The client's end of a new link; the server's end has been accepted. Hangs in a blackhole or a stall.
 
         Raises `ConnectionRefusedError` or `socket.gaierror` when told to. Cancelling leaves nothing behind.
@@ -100,6 +109,7 @@ class Network:
     def refuse(self) -> None:
         """From now on nobody listens: `connect` raises `ConnectionRefusedError`. Links that live are left alone."""
         self._refusing = True
+        self._on_listening(False)
 
     def name_lookup_fails(self) -> None:
         """From now on the server's name is unknown: `connect` raises `socket.gaierror`."""
@@ -108,6 +118,7 @@ class Network:
     def allow(self) -> None:
         """Ends `refuse` and `name_lookup_fails`."""
         self._refusing = self._nameless = False
+        self._on_listening(True)
 
     def blackhole(self, way: Literal["both", "up", "down"] = "both") -> None:
         """From now on bytes vanish on that way (up is towards the server), ends of streams too; connects hang.
@@ -139,6 +150,18 @@ class Network:
             link.down.finish()
             link.up.pipe.refuse()
             link.down.pipe.refuse()
+
+    def half_close(self, way: Literal["both", "up", "down"] = "up") -> None:
+        """End that way of every link now: its reader gets what is under way, then `EndOfStream`; the other way goes on.
+
+        What is sent on that way afterwards vanishes.
+        """
+        for link in [link for link in self._links if not link.is_over]:
+            self.bites["half_close"] += 1
+            if way != "down":
+                link.up.finish()
+            if way != "up":
+                link.down.finish()
 
     def cut_after(self, bytes_up: int | None) -> None:
         """Break each link, those that live and those to come, after it has carried so many more bytes up; None: never.

@@ -209,6 +209,14 @@ class NetworkStream(ByteStream):
             self._outgoing.wake_writer()
         await checkpoint()
 
+    def abort(self) -> None:
+        """Close this end at once, as a process that dies does: a reset follows what is on its way. Idempotent."""
+        if not self._closed:
+            self._closed = self._finished = self._incoming.reader_closed = True
+            self._outgoing_by.break_off()
+            self._incoming.wake_reader()
+            self._outgoing.wake_writer()
+
     def _check_sendable(self) -> None:
         if self._finished:
             raise anyio.ClosedResourceError
