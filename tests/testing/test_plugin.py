@@ -1,0 +1,120 @@
+"""pytest's plugin, in projects that are not hawk's: children with a folder and an environment of their own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OTHER_PROJECT = Path(__file__).parents[1] / "project" / "other_project"
+
+WRONG = """
+import pytest, anyio
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+async def test_without_a_mark(hawk_broker): pass
+
+@pytest.mark.hawk_virtual(seed=3)
+async def test_unknown_option(): pass
+"""
+
+FAILING = """
+import pytest, anyio
+
+ended = []
+
+@pytest.fixture
+async def lasting():
+    yield 1
+    ended.append(anyio.current_time())
+
+@pytest.mark.hawk_virtual(backend="trio", seeds=[5])
+async def test_that_fails(lasting):
+    await anyio.sleep(10)
+    assert lasting == 2
+
+def test_the_fixture_of_the_failing_one_ended_in_its_own_time():
+    assert ended == [10]
+
+@pytest.mark.hawk_virtual(backend="trio")
+async def test_tcp_in_virtual_time(hawk_tcp_broker): pass
+
+async def test_without_a_mark(hawk_broker): pass
+
+def test_that_is_ordinary(): pass
+"""
+
+ORDINARY = """
+import sys
+
+def test_what_came_along():
+    print("\\nMODULES", *sys.modules)
+"""
+
+
+def pytest_in(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of a run in a folder of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
+    # Somebody else has none of these.
+    without = [
+        word
+        for name in ("cacheprovider", "xdist", "trio", "timeout", "hypothesispytest")
+        for word in ("-p", f"no:{name}")
+    ]
+    command = [sys.executable, "-m", "pytest", *without, *arguments]
+    child = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return child.returncode, child.stdout + child.stderr
+
+
+def project(folder: Path, text: str) -> Path:
+    (folder / "test_it.py").write_text(text)
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n")
+    return folder
+
+
+def test_virtual_and_real_tests_of_another_project_pass(tmp_path: Path) -> None:
+    """2 seeds x 2 backends, 1, 2 parameters x 2 backends, and twice 2 in real time: each once."""
+    shutil.copy(OTHER_PROJECT / "test_boat.py", project(tmp_path, ""))
+    code, out = pytest_in(tmp_path, "-v")
+    assert code == 0, out
+    assert "13 passed" in out
+    assert "test_ten_minutes_without_the_broker[trio-seed1] PASSED" in out
+    assert "test_methods_and_parameters_are_as_usual[1-asyncio-seed7] PASSED" in out.replace(
+        "[asyncio-seed7-1]", "[1-asyncio-seed7]"
+    )
+
+
+def test_failures_are_told_with_their_seed_and_misuse_in_words(tmp_path: Path) -> None:
+    code, out = pytest_in(project(tmp_path, FAILING))
+    assert code == 1, out
+    assert "replay with seed=5, backend='trio'" in out
+    assert "hawk_tcp_broker cannot be part of a test in virtual time: it has real sockets" in out
+    assert "hawk_rehearsal is for tests marked @pytest.mark.hawk_virtual or @pytest.mark.anyio" in out
+    assert re.search(r"1 failed, 2 passed, 2 errors", out), out
+
+
+def test_a_wrong_option_of_the_marker_is_an_error_of_collection(tmp_path: Path) -> None:
+    code, out = pytest_in(project(tmp_path, WRONG))
+    assert code != 0
+    assert "@pytest.mark.hawk_virtual takes backend, seeds and limit_s, not seed" in out
+
+
+def test_who_does_not_use_it_pays_for_a_module_or_two_and_nothing_else(tmp_path: Path) -> None:
+    """No event loop, no codec and no part of hawk comes along that is not the plugin itself."""
+    there = project(tmp_path, ORDINARY)
+    outs = [pytest_in(there, "-s", *without)[1] for without in ((), ("-p", "no:hawk", "-p", "no:hawk_scenarios"))]
+    with_hawk, without_hawk = (set(out.partition("MODULES")[2].partition("\n")[0].split()) for out in outs)
+    assert "pytest" in without_hawk
+    plugins = {"hawk", "hawk.testing", "hawk.testing.plugin", "hawk.scenario", "hawk.scenario.plugin"}
+    assert {name for name in with_hawk - without_hawk if not name.startswith("__editable__")} <= plugins
+
+
+@pytest.mark.hawk_virtual(seeds=[3])
+async def test_hawks_own_tests_may_use_it_too(hawk_broker: object, hawk_client: object, hawk_seed: int) -> None:
+    assert hawk_seed == 3
