@@ -13,6 +13,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 
 import anyio
 
+from hawk.offload import TIME_IS_VIRTUAL
 from hawk.testing.virtual_asyncio import run_on_asyncio
 from hawk.testing.virtual_trio import run_on_trio
 
@@ -54,6 +55,7 @@ def run(
     horizon = _Horizon(limit_s)
 
     async def program() -> Result:
+        TIME_IS_VIRTUAL.set(True)
         with horizon.entered():
             result = await async_function(*arguments)
         horizon.raise_if_passed()
