@@ -56,11 +56,13 @@ class Worker:
             await self._wait_for(job)
         return job.result()
 
-    async def aclose(self) -> None:
-        """End the thread once it has done what it was asked for. Idempotent.
+    async def aclose(self, last: Callable[[], None] | None = None) -> None:
+        """End the thread once it has done what it was asked for, and `last`, which must not raise. Idempotent.
 
-        Cancelling leaves it to end by itself, and `has_ended` tells.
+        Cancelling leaves the thread to do all that by itself, and `has_ended` tells.
         """
+        if last is not None:
+            self._jobs.put(last)
         self._jobs.put(None)
         try:
             async with self._turn:

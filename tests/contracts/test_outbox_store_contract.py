@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from hawk.clock import SystemWallClock
 from hawk.errors import OutboxInUse
 from hawk.messages import Commit, DeadLetter, Identity, LatestRecord, Page, Progress, ReadPage, Record, Recovered
 from hawk.ports import OutboxStore
 from hawk.stores.memory import MemoryStore
+from hawk.stores.sqlite import SQLiteStore
 from hawk.values import Message, Properties, Stage
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +26,12 @@ def memory_store(directory: Path) -> OutboxStore:
     return _disks.setdefault(directory, MemoryStore())
 
 
-STORES: dict[str, Callable[[Path], OutboxStore]] = {"memory": memory_store}
+def sqlite_store(directory: Path) -> OutboxStore:
+    """A file."""
+    return SQLiteStore(directory / "outbox.db", wall_clock=SystemWallClock())
+
+
+STORES: dict[str, Callable[[Path], OutboxStore]] = {"memory": memory_store, "sqlite": sqlite_store}
 
 Reopen = Callable[[], OutboxStore]
 

@@ -1,0 +1,307 @@
+"""One outbox file from its opening to its end: who may open it, what trouble with the disk means, how it heals.
+
+Blocking, and of one thread: `sqlite` is the port around it. SQL is in `tables`.
+
+    outbox.db          the messages; -wal and -shm beside it are SQLite's
+    outbox.db.lock     who has it open
+    outbox.db.ballast  room for deletions on a full disk
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from hawk.errors import StoreFailed
+from hawk.eventlog import log_event
+from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovered
+from hawk.stores.ballast import Ballast
+from hawk.stores.lock import OutboxLock
+from hawk.stores.machine import Machine
+from hawk.stores.places import sync_directory
+from hawk.stores.salvage import is_outbox, rescue, take_over
+from hawk.stores.schema import prepare
+from hawk.stores.tables import Found, Tables
+
+logger = logging.getLogger("hawk.store")
+
+T = TypeVar("T")
+Durability = Literal["power", "process"]
+
+MOST_CHECKED_BYTES = 64 * 1024 * 1024
+"""A file up to this size is looked through when it is opened; a larger one would take too long."""
+_MOST_LOG_BYTES = 16 * 1024 * 1024
+_BUSY_S = 5.0
+_FULL = (sqlite3.SQLITE_FULL,)
+_PERHAPS_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""How a quota that is used up looks, among other things."""
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class OutboxFile:
+    """The outbox at `path`. `durability` "power": what is committed survives a power cut, "process": only a crash of hawk."""
+
+    def __init__(self, path: Path, *, durability: Durability, machine: Machine) -> None:
+        self.path = path
+        self._durability = durability
+        self._machine = machine
+        self._lock = OutboxLock(path)
+        self._ballast = Ballast(path)
+        self._connection: sqlite3.Connection | None = None
+        self._tables: Tables | None = None
+        self._doubtful: tuple[int, ...] = ()
+
+    def open(self) -> Recovered:
+        """Take the lock, open the file or make it, and say what is in it. Raises `OutboxInUse`, `StoreFailed`.
+
+        A damaged file is kept beside it under another name, and what can be read of it taken over.
+        """
+        self._lock.take(self._machine.clocks().calendar)
+        try:
+            lost = self._open_or_rescue()
+            recovered = self._recover(lost)
+        except BaseException:
+            self.close()
+            raise
+        if not self._ballast.put():
+            log_event(logger, logging.WARNING, "outbox has no ballast", path=self._ballast.path)
+        return recovered
+
+    def commit(self, changes: Commit) -> None:
+        """Write `changes`, all or nothing. Raises `StoreFailed`."""
+        if changes.insert and not (self._ballast.stands or self._ballast.put()):
+            # What room there is stays for deletions.
+            raise StoreFailed("no space left on device: the outbox takes nothing new until there is room again")
+        try:
+            self._write(changes)
+        except sqlite3.Error as error:
+            self._write_anew(changes, error)
+        self._doubtful = ()
+
+    def page(self, request: ReadPage) -> Page:
+        """Read a page. Damaged rows on the way are set aside. Raises `StoreFailed`."""
+        try:
+            return self._read(request)
+        except sqlite3.Error as error:
+            self._drop_connection()
+            try:
+                return self._read(request)
+            except sqlite3.Error:
+                raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Close the file and release the lock. Idempotent; never raises."""
+        self._drop_connection()
+        self._lock.release()
+
+    # ----------------------------------------------------------------------------------------- opening
+
+    def _open_or_rescue(self) -> int:
+        """Open the file, whatever it takes. Returns how many messages are known to be lost."""
+        take_over(self.path)
+        try:
+            self._with_room(self._connect)
+            return self._missing()
+        except sqlite3.Error as error:
+            if code_of(error) not in _DAMAGED:
+                raise self._failure(error) from error
+            if not is_outbox(self.path):
+                raise StoreFailed(f"{self.path} is no outbox; name another file for it") from error
+        self._drop_connection()
+        kept, lost = self._rescue()
+        self._connect_or_fail()
+        log_event(logger, logging.ERROR, "outbox was damaged", path=self.path, damaged_file=kept, lost=lost)
+        return lost
+
+    def _rescue(self) -> tuple[Path, int]:
+        try:
+            return self._with_room(lambda: rescue(self.path, self._machine))
+        except (sqlite3.Error, OSError) as error:
+            raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
+
+    def _connect_or_fail(self) -> None:
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _connect(self) -> None:
+        """Raises sqlite3's errors and `StoreFailed`."""
+        is_new = self._make_file()
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        self._connection = connection
+        connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
+        connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
+        if prepare(connection) and is_new:
+            self._sync_directory()
+        self._tables = Tables(connection, self._machine.clocks)
+
+    def _make_file(self) -> bool:
+        """Make sure that there is a file, for nobody else's eyes. True if there was none."""
+        try:
+            try:
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            except FileExistsError:
+                if not os.access(self.path, os.W_OK):
+                    raise StoreFailed(f"{self.path} may not be written by this user") from None
+                if self.path.stat().st_mode & 0o077:
+                    self.path.chmod(0o600)
+                return False
+        except OSError as error:
+            raise StoreFailed(f"{self.path}: {error.strerror}") from error
+        return True
+
+    def _sync_directory(self) -> None:
+        try:
+            sync_directory(self.path)
+        except OSError as error:
+            raise StoreFailed(f"{self.path.parent}: {error.strerror}") from error
+
+    def _missing(self) -> int:
+        """How many messages the sums know of that are not there; raises sqlite3's error for a damaged file."""
+        connection, tables = self._present()
+        if self.path.stat().st_size > MOST_CHECKED_BYTES:
+            return 0
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != ("ok",):
+            damaged = sqlite3.DatabaseError(found[0])
+            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise damaged
+        before = tables.tally
+        tables.recount()
+        return max(0, before.messages - tables.tally.messages)
+
+    def _recover(self, lost: int) -> Recovered:
+        try:
+            return self._read_recovered(lost)
+        except sqlite3.Error as error:
+            raise self._failure(error) from error
+
+    def _read_recovered(self, lost: int) -> Recovered:
+        _, tables = self._present()
+        under_way = tables.under_way()
+        after = under_way[-1].number if under_way else 0
+        latest = tables.latest_behind(after)
+        damaged = [number for number, record in (*under_way, *latest) if record is None]
+        self._set_aside(damaged)
+        sound = _sound(under_way)
+        known = tables.read_identity()
+        identity, place = known if known is not None else (None, None)
+        copied = place is not None and not self._is_here(*place)
+        return Recovered(
+            identity=None if copied else identity,
+            under_way=tuple(sound),
+            queued=tables.tally.messages - len(sound),
+            queued_bytes=tables.tally.size_bytes - sum(record.message.size_bytes for record in sound),
+            last_number=tables.tally.last_number,
+            damaged=lost + len(damaged),
+            dead=tables.tally.dead,
+            latest=tuple(
+                LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
+                for record in _sound(latest)
+            ),
+            next_expiry_s=tables.next_expiry_s(after),
+            copied=copied,
+        )
+
+    def _place(self) -> tuple[str, str]:
+        """Where the file is: on which machine, and which file of it."""
+        return self._machine.machine_id, str(self.path.stat().st_ino)
+
+    def _is_here(self, machine_id: str, inode: str) -> bool:
+        here, own = self._place()
+        return inode == own and (not machine_id or not here or machine_id == here)
+
+    # ----------------------------------------------------------------------------------------- trouble
+
+    def _write(self, changes: Commit) -> None:
+        if self._connection is None:
+            self._reopen()
+        _, tables = self._present()
+        place = self._place() if changes.identity is not None else ("", "")
+        tables.apply(changes, undone=self._doubtful, place=place)
+
+    def _write_anew(self, changes: Commit, error: sqlite3.Error) -> None:
+        """After a failure: on a full disk with the ballast's room, else on a connection that has looked at the file anew.
+
+        What of the failed attempt reached the disk nobody knows: the first thing of the next one is to undo it.
+        """
+        self._doubtful += tuple(record.number for record in changes.insert)
+        full = code_of(error) in _FULL
+        if full or getattr(error, "sqlite_errorcode", 0) in _PERHAPS_FULL:
+            self._ballast.give_up()
+        if not full:
+            self._drop_connection()
+        if full and changes.insert:
+            raise self._failure(error) from error
+        try:
+            self._write(changes)
+        except sqlite3.Error as again:
+            self._drop_connection()
+            raise self._failure(again) from again
+        if not full:
+            log_event(logger, logging.WARNING, "outbox was reopened", path=self.path, why=str(error))
+
+    def _read(self, request: ReadPage) -> Page:
+        if self._connection is None:
+            self._reopen()
+        _, tables = self._present()
+        page, damaged = tables.page(request)
+        self._set_aside(damaged)
+        return page
+
+    def _set_aside(self, damaged: list[int]) -> None:
+        if not damaged:
+            return
+        _, tables = self._present()
+        tables.set_aside(damaged)
+        log_event(logger, logging.ERROR, "messages damaged", path=self.path, messages=len(damaged), first=damaged[0])
+
+    def _reopen(self) -> None:
+        """Raises sqlite3's errors and `StoreFailed`."""
+        try:
+            self._connect()
+        except BaseException:
+            self._drop_connection()
+            raise
+
+    def _with_room(self, function: Callable[[], T]) -> T:
+        """What `function` returns; on a full disk it gets the ballast's room."""
+        try:
+            return function()
+        except sqlite3.Error as error:
+            if code_of(error) not in (*_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
+                raise
+            if not self._ballast.give_up():
+                raise
+            self._drop_connection()
+            return function()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection, self._tables = self._connection, None, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                log_event(logger, logging.DEBUG, "outbox not closed well", path=self.path, why=str(error))
+
+    def _present(self) -> tuple[sqlite3.Connection, Tables]:
+        if self._connection is None or self._tables is None:
+            raise StoreFailed(f"{self.path} is not open")
+        return self._connection, self._tables
+
+    def _failure(self, error: sqlite3.Error) -> StoreFailed:
+        return StoreFailed(f"{self.path}: {error}")
+
+
+def code_of(error: sqlite3.Error) -> int:
+    """SQLite's primary result code; 0 where sqlite3 itself found the fault."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def _sound(found: list[Found]) -> list[Record]:
+    return [record for _, record in found if record is not None]

@@ -1,0 +1,128 @@
+"""One message as a row of the outbox file holds it: a number, and a body that begins with its own checksum. Pure.
+
+The checksum is of the number as well, so that neither a flipped bit nor a row in a wrong place is ever taken for a message.
+
+    body = CRC-32, flags, length of the topic, topic, [length of the extras, extras as JSON], payload
+"""
+
+import json
+import struct
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from hawk.core.expiry import Clocks, remaining_s
+from hawk.messages import Record
+from hawk.values import NO_PROPERTIES, Message, Properties, Stage
+
+_HEAD = struct.Struct(">IBH")
+_CHECKED_HEAD = struct.Struct(">QBH")
+_EXTRAS_LENGTH = struct.Struct(">I")
+_PROGRESS = struct.Struct(">QHBQ")
+
+_RETAIN = 4
+_EXTRAS = 8
+_STAGES = tuple(Stage)
+_STAGE_NUMBERS = {stage: number for number, stage in enumerate(_STAGES)}
+
+
+class RowDamaged(Exception):
+    """A row is not what was written."""
+
+
+class Body(NamedTuple):
+    """What a body says: the message, and how much of its time was left when it was written."""
+
+    message: Message
+    latest: str = ""
+    remaining_s: float | None = None
+    written_at: Clocks | None = None
+
+    def remaining_now_s(self, now: Clocks) -> float | None:
+        """What is left of its time; 0 or less when it is over, None if it never is."""
+        if self.remaining_s is None or self.written_at is None:
+            return None
+        return remaining_s(self.remaining_s, self.written_at, now)
+
+
+def body_of(record: Record, now: Clocks) -> bytes:
+    """What to write of a record, but for how far it has come."""
+    number, message = record.number, record.message
+    topic = message.topic.encode()
+    flags = message.qos | (_RETAIN if message.retain else 0)
+    payload = message.payload
+    if message.properties is not NO_PROPERTIES or record.remaining_s is not None or record.latest:
+        flags |= _EXTRAS
+        extras = _extras_of(record, now)
+        payload = b"".join((_EXTRAS_LENGTH.pack(len(extras)), extras, payload))
+    checksum = crc32(payload, crc32(topic, crc32(_CHECKED_HEAD.pack(number, flags, len(topic)))))
+    return b"".join((_HEAD.pack(checksum, flags, len(topic)), topic, payload))
+
+
+def read_body(number: int, body: object) -> Body:
+    """What was written. Raises `RowDamaged` if it is not that any more."""
+    if not isinstance(body, bytes) or len(body) < _HEAD.size or not 0 < number < 1 << 63:
+        raise RowDamaged(f"row {number} is none")
+    checksum, flags, topic_bytes = _HEAD.unpack_from(body)
+    if crc32(memoryview(body)[_HEAD.size :], crc32(_CHECKED_HEAD.pack(number, flags, topic_bytes))) != checksum:
+        raise RowDamaged(f"row {number} does not match its checksum")
+    begins = _HEAD.size + topic_bytes
+    topic = body[_HEAD.size : begins].decode()
+    qos, retain = flags & 3, bool(flags & _RETAIN)
+    if not flags & _EXTRAS:
+        return Body(Message(topic, body[begins:], qos, retain))
+    (extras_bytes,) = _EXTRAS_LENGTH.unpack_from(body, begins)
+    begins += _EXTRAS_LENGTH.size
+    extras = json.loads(body[begins : begins + extras_bytes])
+    message = Message(topic, body[begins + extras_bytes :], qos, retain, _properties_of(extras))
+    written_at = Clocks(*extras["written_at"]) if "written_at" in extras else None
+    return Body(message, extras.get("latest", ""), extras.get("remaining_s"), written_at)
+
+
+def progress_row(number: int, identifier: int, stage: Stage, refusals: int) -> tuple[int, int, int, int, int]:
+    """How far a record has come, and the checksum of that."""
+    stage_number = _STAGE_NUMBERS[stage]
+    return number, identifier, stage_number, refusals, crc32(_PROGRESS.pack(number, identifier, stage_number, refusals))
+
+
+def read_progress(row: tuple[object, ...]) -> tuple[int, int, Stage, int]:
+    """The opposite of `progress_row`. Raises `RowDamaged`."""
+    try:
+        number, identifier, stage_number, refusals, checksum = row
+        if crc32(_PROGRESS.pack(number, identifier, stage_number, refusals)) == checksum:
+            assert isinstance(number, int)
+            assert isinstance(identifier, int)
+            assert isinstance(stage_number, int)
+            assert isinstance(refusals, int)
+            return number, identifier, _STAGES[stage_number], refusals
+    except (struct.error, IndexError):
+        # A number too large for its place, or a text: the checksum would not have matched either.
+        raise RowDamaged("the progress of a row is none") from None
+    raise RowDamaged("the progress of a row does not match its checksum")
+
+
+def checksum_of(*values: object) -> int:
+    """The checksum of a small row: of what its values look like."""
+    return crc32(repr(values).encode())
+
+
+def _extras_of(record: Record, now: Clocks) -> bytes:
+    properties = record.message.properties
+    extras: dict[str, Any] = {}
+    for name, value in properties._asdict().items():
+        if value != getattr(NO_PROPERTIES, name):
+            extras[name] = value.hex() if isinstance(value, bytes) else value
+    if record.remaining_s is not None:
+        extras["remaining_s"] = record.remaining_s
+        extras["written_at"] = now
+    if record.latest:
+        extras["latest"] = record.latest
+    return json.dumps(extras, separators=(",", ":")).encode()
+
+
+def _properties_of(extras: dict[str, Any]) -> Properties:
+    given = {name: extras[name] for name in Properties._fields if name in extras}
+    if "correlation_data" in given:
+        given["correlation_data"] = bytes.fromhex(given["correlation_data"])
+    if "user" in given:
+        given["user"] = tuple((name, value) for name, value in given["user"])
+    return Properties(**given) if given else NO_PROPERTIES

@@ -1,0 +1,171 @@
+"""A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one.
+
+Rows are read from both sides of what cannot be read, and only those that match their checksum are taken. Every step may be
+interrupted: the new file counts once it has its last name but one, and `take_over` ends what was begun.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hawk.stores.expiries import Expiries
+from hawk.stores.machine import Machine
+from hawk.stores.places import beside, sync_directory
+from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_progress
+from hawk.stores.schema import APPLICATION_ID, prepare
+from hawk.stores.tables import Tables
+
+_APPLICATION_ID_AT = 68
+_WIDEST_GAP = 1 << 62
+
+
+def is_outbox(path: Path) -> bool:
+    """Whether a file that SQLite does not understand was an outbox: so that nobody's notes are taken for a damaged one."""
+    with path.open("rb") as file:
+        head = file.read(_APPLICATION_ID_AT + 4)
+    return head[_APPLICATION_ID_AT:] == APPLICATION_ID.to_bytes(4, "big") or beside(path, ".ballast").exists()
+
+
+def rescue(path: Path, machine: Machine) -> tuple[Path, int]:
+    """Put a new file in the place of a damaged one. Returns where the damaged one is, and how many messages are known lost.
+
+    Raises sqlite3's errors and OSError where the new file cannot be written.
+    """
+    unfinished = beside(path, ".rescuing")
+    unfinished.unlink(missing_ok=True)
+    os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    with closing(sqlite3.connect(unfinished, isolation_level=None)) as new:
+        prepare(new)
+        with closing(sqlite3.connect(path, isolation_level=None)) as old:
+            old.execute("PRAGMA query_only = ON")
+            lost = _copy(old, new, machine, inodes=(path.stat().st_ino, unfinished.stat().st_ino))
+    unfinished.rename(beside(path, ".rescued"))
+    kept = take_over(path)
+    assert kept is not None, "the rescued file has just been put there"
+    return kept, lost
+
+
+def take_over(path: Path) -> Path | None:
+    """If a rescue was finished, put its file in place. Returns where the damaged one is now; None if there was no rescue."""
+    rescued = beside(path, ".rescued")
+    if not rescued.exists():
+        return None
+    kept = next(name for number in count(1) if not (name := beside(path, f".damaged-{number}")).exists())
+    # The log first: left behind, it would be taken for the new file's.
+    _rename(beside(path, "-wal"), beside(kept, "-wal"))
+    beside(path, "-shm").unlink(missing_ok=True)
+    _rename(path, kept)
+    rescued.rename(path)
+    sync_directory(path)
+    return kept
+
+
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> int:
+    """Copy all that is sound, in one transaction. Returns how many messages the old sums know of that are not."""
+    known = _first_row(old, "SELECT messages, size_bytes, last_number, dead, checksum FROM tally")
+    new.execute("BEGIN")
+    messages = _copy_messages(old, new, machine)
+    for row in _readable(old, "progress", "identifier, stage, refusals, checksum"):
+        try:
+            read_progress(row)
+        except RowDamaged:
+            continue
+        new.execute("INSERT OR IGNORE INTO progress VALUES (?, ?, ?, ?, ?)", row)
+    new.execute("DELETE FROM progress WHERE number NOT IN (SELECT number FROM message)")
+    for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
+        new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    _copy_identity(old, new, inodes)
+    sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
+    tables = Tables(new, machine.clocks)
+    tables.recount(at_least=known[2] if known is not None and sums_are_sound else 0)
+    tables.write_tally()
+    new.execute("COMMIT")
+    return max(0, known[0] - messages) if known is not None and sums_are_sound else 0
+
+
+def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:
+    messages, now = 0, machine.clocks()
+    expiries = Expiries(new, machine.clocks)
+    for number, body in _readable(old, "message", "body"):
+        try:
+            read = read_body(number, body)
+        except RowDamaged:
+            new.execute("INSERT INTO damaged (number, found_at, body) VALUES (?, ?, ?)", (number, now.calendar, body))
+            continue
+        messages += 1
+        new.execute("INSERT INTO message VALUES (?, ?, ?)", (number, read.message.size_bytes, body))
+        left_s = read.remaining_now_s(now)
+        if left_s is not None:
+            expiries.add([(number, left_s)])
+        if read.latest:
+            new.execute("INSERT INTO latest VALUES (?)", (number,))
+    return messages
+
+
+def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tuple[int, int]) -> None:
+    row = _first_row(old, "SELECT client_identifier, session, machine_id, inode, checksum FROM identity")
+    if row is None or checksum_of(*row[:4]) != row[4]:
+        return
+    before, now = map(str, inodes)
+    # A file that was a copy before stays one.
+    moved = (*row[:3], now if row[3] == before else row[3])
+    new.execute("INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*moved, checksum_of(*moved)))
+
+
+def _readable(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Every row that can be read, each once, by its number. Where some cannot be, the search goes on behind them."""
+    query = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number"  # noqa: S608 - names of our own
+    after: int | None = 0
+    while after is not None:
+        try:
+            for row in connection.execute(query, (after,)):
+                if row[0] > after:
+                    after = row[0]
+                    yield row
+            return
+        except sqlite3.Error:
+            after = _behind_the_gap(connection, query, after)
+
+
+def _behind_the_gap(connection: sqlite3.Connection, query: str, after: int) -> int | None:
+    """The least number behind which something can be read again, found by ever larger steps, and then by halves."""
+    step = 1
+    while not _can_read(connection, query, after + step):
+        step *= 2
+        if step > _WIDEST_GAP - after:
+            return None
+    least, most = after + step // 2, after + step
+    while least + 1 < most:
+        middle = (least + most) // 2
+        if _can_read(connection, query, middle):
+            most = middle
+        else:
+            least = middle
+    return most
+
+
+def _can_read(connection: sqlite3.Connection, query: str, after: int) -> bool:
+    try:
+        connection.execute(query, (after,)).fetchone()
+    except sqlite3.Error:
+        return False
+    return True
+
+
+def _first_row(connection: sqlite3.Connection, query: str) -> tuple[Any, ...] | None:
+    try:
+        row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+    except sqlite3.Error:
+        return None
+    return row
+
+
+def _rename(path: Path, name: Path) -> None:
+    try:
+        path.rename(name)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,85 @@
+"""The tables of an outbox file, as the steps that lead from each version to the next. A new file takes them all.
+
+Another keeper of the same file adds a table of its own as one more step.
+"""
+
+import sqlite3
+from typing import Final
+
+from hawk.errors import StoreFailed
+
+APPLICATION_ID: Final = 0x6861776B
+"""`hawk` in ASCII: how a file is told from every other SQLite database."""
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        # The messages. What changes while they wait stands beside them, so that this table only grows and shrinks.
+        "CREATE TABLE message (number INTEGER PRIMARY KEY, size_bytes INTEGER NOT NULL, body BLOB NOT NULL)",
+        "CREATE TABLE progress (number INTEGER PRIMARY KEY, identifier INTEGER NOT NULL, stage INTEGER NOT NULL,"
+        " refusals INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+        "CREATE UNIQUE INDEX progress_identifier ON progress (identifier) WHERE identifier > 0",
+        "CREATE TABLE dead (number INTEGER PRIMARY KEY, reason TEXT NOT NULL, reason_code INTEGER NOT NULL,"
+        " attempts INTEGER NOT NULL, died_at REAL NOT NULL, size_bytes INTEGER NOT NULL, body BLOB NOT NULL)",
+        "CREATE TABLE damaged (found INTEGER PRIMARY KEY, number INTEGER, found_at REAL NOT NULL, body BLOB)",
+        # One row each. The sums spare a look at every message when the file is opened.
+        "CREATE TABLE tally (one INTEGER PRIMARY KEY CHECK (one = 1), messages INTEGER NOT NULL,"
+        " size_bytes INTEGER NOT NULL, last_number INTEGER NOT NULL, dead INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+        "CREATE TABLE identity (one INTEGER PRIMARY KEY CHECK (one = 1), client_identifier TEXT NOT NULL,"
+        " session INTEGER NOT NULL, machine_id TEXT NOT NULL, inode TEXT NOT NULL, checksum INTEGER NOT NULL)",
+    ),
+    (
+        # When messages expire, and which of them a newer one replaces: only those that do stand here.
+        "CREATE TABLE boot (boot INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+        "CREATE TABLE expiry (number INTEGER PRIMARY KEY, boot INTEGER NOT NULL, since_boot_s REAL NOT NULL,"
+        " calendar REAL)",
+        "CREATE INDEX expiry_since_boot ON expiry (boot, since_boot_s)",
+        "CREATE INDEX expiry_calendar ON expiry (boot, calendar)",
+        "CREATE TABLE latest (number INTEGER PRIMARY KEY)",
+    ),
+)
+
+VERSION: Final = len(STEPS)
+
+
+def prepare(connection: sqlite3.Connection, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> bool:
+    """Bring a file to the present version, a new one from nothing. True if anything had to be done.
+
+    Raises `StoreFailed` for a file of a newer hawk and for another program's database, and sqlite3's errors.
+    """
+    version = version_of(connection)
+    if version == len(steps):
+        return False
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for step in steps[version:]:
+            for statement in step:
+                connection.execute(statement)
+        # Both are part of the transaction.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {len(steps)}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return True
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of an outbox file; 0 for one with nothing in it.
+
+    Raises `StoreFailed` for a file of a newer hawk and for another program's database, and sqlite3's errors.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if not tables and not version:
+        return 0
+    if application != APPLICATION_ID:
+        raise StoreFailed("this is a SQLite database of another program; name another file for the outbox")
+    if version > VERSION:
+        raise StoreFailed(
+            f"this outbox was written by a newer hawk (its format is {version}, this hawk knows up to {VERSION}); "
+            "run that hawk, or name another file for the outbox"
+        )
+    return int(version)

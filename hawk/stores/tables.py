@@ -1,0 +1,316 @@
+"""The outbox file in SQL: how a commit is written and how a page is read, on one open connection and in one thread.
+
+Errors of sqlite3 come up as they are; what they mean is `outbox_file`'s affair.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from hawk.core.expiry import Clocks
+from hawk.messages import Commit, DeadLetter, Identity, Page, Progress, ReadPage, Record
+from hawk.stores.expiries import Expiries
+from hawk.stores.rows import RowDamaged, body_of, checksum_of, progress_row, read_body, read_progress
+from hawk.values import Stage
+
+_PLAIN = (0, Stage.QUEUED, 0, None, "")
+"""What stands behind number and message in the records of which there is nothing else to write."""
+
+_WAITING = (
+    "SELECT message.number, body, progress.number, identifier, stage, refusals, checksum FROM message"
+    " LEFT JOIN progress ON progress.number = message.number"
+)
+
+
+class Tally(NamedTuple):
+    """Sums over the file, kept with every commit."""
+
+    messages: int = 0
+    size_bytes: int = 0
+    last_number: int = 0
+    dead: int = 0
+
+
+class Found(NamedTuple):
+    """A record as it was read, or None in its place when the row is damaged."""
+
+    number: int
+    record: Record | None
+
+
+class Tables:
+    """One outbox that is open. `clocks` tells the present moment."""
+
+    def __init__(self, connection: sqlite3.Connection, clocks: Callable[[], Clocks]) -> None:
+        self._connection = connection
+        self._clocks = clocks
+        self._expiries = Expiries(connection, clocks)
+        self.tally = self._read_tally()
+        self._progressed = {number for (number,) in connection.execute("SELECT number FROM progress")}
+        self._has_latest = connection.execute("SELECT 1 FROM latest LIMIT 1").fetchone() is not None
+
+    # ---------------------------------------------------------------------------------------- writing
+
+    def apply(self, changes: Commit, *, undone: Sequence[int] = (), place: tuple[str, str] = ("", "")) -> None:
+        """Write all of `changes` in one transaction. `undone` are numbers that must not be there before it.
+
+        `place` is where the file is, and is kept with the identity.
+        """
+        tally, progressed = self.tally, self._progressed.copy()
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            if undone:
+                tally = self._delete(undone, tally)
+            if changes.insert:
+                tally = self._insert(changes.insert, tally)
+            if changes.progress:
+                self._advance(changes.progress)
+            if changes.dead:
+                tally = self._bury(changes.dead, tally)
+            if changes.delete:
+                tally = self._delete(changes.delete, tally)
+            if changes.identity is not None:
+                self._identify(changes.identity, place)
+            self.write_tally(tally)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._progressed = progressed
+            roll_back(self._connection)
+            raise
+        self.tally = tally
+
+    def set_aside(self, numbers: Sequence[int]) -> None:
+        """Move damaged rows out of the way, in a transaction of its own."""
+        found_at = self._clocks().calendar
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            self._connection.executemany(
+                "INSERT INTO damaged (number, found_at, body) SELECT number, ?, body FROM message WHERE number = ?",
+                [(found_at, number) for number in numbers],
+            )
+            tally = self._delete(numbers, self.tally)
+            self.write_tally(tally)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            roll_back(self._connection)
+            raise
+        self.tally = tally
+
+    def _insert(self, records: Sequence[Record], tally: Tally) -> Tally:
+        now = self._clocks()
+        rows = [(record.number, record.message.size_bytes, body_of(record, now)) for record in records]
+        self._connection.executemany("INSERT INTO message VALUES (?, ?, ?)", rows)
+        special = [record for record in records if record[2:] != _PLAIN]
+        if special:
+            self._expiries.add([(each.number, each.remaining_s) for each in special if each.remaining_s is not None])
+            self._advance(
+                [Progress(each.number, each.identifier, each.stage, each.refusals) for each in special if _moved(each)]
+            )
+            latest = [(each.number,) for each in special if each.latest]
+            self._connection.executemany("INSERT OR REPLACE INTO latest VALUES (?)", latest)
+            self._has_latest = self._has_latest or bool(latest)
+        return tally._replace(
+            messages=tally.messages + len(rows),
+            size_bytes=tally.size_bytes + sum(row[1] for row in rows),
+            last_number=max(tally.last_number, rows[-1][0]),
+        )
+
+    def _advance(self, progress: Sequence[Progress]) -> None:
+        # All of them first, for an identifier may go from one to another.
+        self._forget_progress(each.number for each in progress)
+        rows = [progress_row(*each) for each in progress if _moved(each)]
+        kept = "INSERT INTO progress SELECT ?1, ?2, ?3, ?4, ?5 WHERE EXISTS (SELECT 1 FROM message WHERE number = ?1)"
+        self._connection.executemany(kept, rows)
+        self._progressed.update(row[0] for row in rows)
+
+    def _forget_progress(self, numbers: Iterable[int]) -> None:
+        known = [(number,) for number in numbers if number in self._progressed]
+        if known:
+            self._connection.executemany("DELETE FROM progress WHERE number = ?", known)
+            self._progressed.difference_update(number for (number,) in known)
+
+    def _bury(self, letters: Sequence[DeadLetter], tally: Tally) -> Tally:
+        died_at = self._clocks().calendar
+        before = self._connection.total_changes
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO dead SELECT number, ?2, ?3, ?4, ?5, size_bytes, body FROM message WHERE number = ?1",
+            [(*letter, died_at) for letter in letters],
+        )
+        dead = self._connection.total_changes - before
+        return self._delete([letter.number for letter in letters], tally._replace(dead=tally.dead + dead))
+
+    def _delete(self, numbers: Iterable[int], tally: Tally) -> Tally:
+        """Acknowledgements come in order, so the numbers make few runs, and a run is deleted in one go."""
+        ordered = sorted(numbers)
+        messages = size_bytes = 0
+        for run in _runs(ordered):
+            between = "FROM message WHERE number BETWEEN ? AND ?"
+            count, total = self._connection.execute(f"SELECT count(*), total(size_bytes) {between}", run).fetchone()
+            if not count:
+                continue
+            messages += count
+            size_bytes += int(total)
+            self._connection.execute(f"DELETE {between}", run)
+            self._expiries.remove(run)
+            if self._has_latest:
+                self._connection.execute("DELETE FROM latest WHERE number BETWEEN ? AND ?", run)
+        if self._progressed:
+            self._forget_progress(ordered)
+        return tally._replace(messages=tally.messages - messages, size_bytes=tally.size_bytes - size_bytes)
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    def page(self, request: ReadPage) -> tuple[Page, list[int]]:
+        """What waits behind a number, and the numbers of damaged rows, which are still to be set aside."""
+        records: list[Record] = []
+        damaged: list[int] = []
+        size_bytes, end = 0, True
+        for number, record in self._expired(request) if request.expired else self._behind(request):
+            if record is None:
+                damaged.append(number)
+                continue
+            size_bytes += record.message.size_bytes
+            if len(records) == request.most_messages or (records and size_bytes > request.most_bytes):
+                end = False
+                break
+            records.append(record)
+        next_expiry_s = self._next_expiry_s(request, records, end=end)
+        return Page(tuple(records), end, tuple(damaged), next_expiry_s), damaged
+
+    def _behind(self, request: ReadPage) -> Iterator[Found]:
+        """Oldest first. One row at a time is in memory, however large they are."""
+        if self._progressed:
+            query = f"{_WAITING} WHERE message.number > ? ORDER BY message.number"
+        else:
+            query = "SELECT number, body, NULL FROM message WHERE number > ? ORDER BY number"
+        return self._waiting(query, request.after)
+
+    def _expired(self, request: ReadPage) -> Iterator[Found]:
+        wrong: list[tuple[int, float | None]] = []
+        for number in self._expiries.over_behind(request.after):
+            for found in self._waiting(f"{_WAITING} WHERE message.number = ?", number):
+                remaining_s = 0.0 if found.record is None else found.record.remaining_s
+                if remaining_s is not None and remaining_s <= 0:
+                    yield found
+                else:
+                    wrong.append((number, remaining_s))
+        # The message knows better than the table that is looked up.
+        self._expiries.correct(wrong)
+
+    def _waiting(self, query: str, number: int) -> Iterator[Found]:
+        now = self._clocks()
+        for row in self._connection.execute(query, (number,)):
+            found = _found(row, now)
+            if found.record is None or found.record.stage is Stage.QUEUED:
+                yield found
+
+    def _next_expiry_s(self, request: ReadPage, records: Sequence[Record], *, end: bool) -> float | None:
+        if request.expired:
+            return self._expiries.next_s(request.after, pending_only=end)
+        return self._expiries.next_s(records[-1].number if records else request.after)
+
+    def under_way(self) -> list[Found]:
+        """Everything up to the last record that has an identifier, oldest first."""
+        (last,) = self._connection.execute("SELECT max(number) FROM progress WHERE identifier > 0").fetchone()
+        if last is None:
+            return []
+        now = self._clocks()
+        query = f"{_WAITING} WHERE message.number <= ? ORDER BY message.number"
+        return [_found(row, now) for row in self._connection.execute(query, (last,))]
+
+    def latest_behind(self, number: int) -> list[Found]:
+        """What a newer message would replace."""
+        now = self._clocks()
+        query = "SELECT message.number, body, NULL FROM latest JOIN message USING (number) WHERE number > ? ORDER BY 1"
+        return [_found(row, now) for row in self._connection.execute(query, (number,))]
+
+    def next_expiry_s(self, after: int) -> float | None:
+        """In how many seconds the first message behind that number expires."""
+        return self._expiries.next_s(after)
+
+    # ------------------------------------------------------------------------------------------ sums
+
+    def read_identity(self) -> tuple[Identity, tuple[str, str]] | None:
+        """Who hawk was, and where the file was then. None if nobody was, or nobody knows."""
+        row = self._connection.execute(
+            "SELECT client_identifier, session, machine_id, inode, checksum FROM identity"
+        ).fetchone()
+        if row is None or checksum_of(*row[:4]) != row[4]:
+            return None
+        return Identity(row[0], bool(row[1])), (row[2], row[3])
+
+    def recount(self, *, at_least: int = 0) -> None:
+        """Take the sums from the messages themselves. `at_least` is a number that was given before."""
+        count, total, last = self._connection.execute(
+            "SELECT count(*), total(size_bytes), max(number) FROM message"
+        ).fetchone()
+        (dead, last_dead) = self._connection.execute("SELECT count(*), max(number) FROM dead").fetchone()
+        last_number = max(last or 0, last_dead or 0, self.tally.last_number, at_least)
+        self.tally = Tally(count, int(total), last_number, dead)
+
+    def _identify(self, identity: Identity, place: tuple[str, str]) -> None:
+        row = (identity.client_identifier, int(identity.session), *place)
+        self._connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*row, checksum_of(*row)))
+
+    def _read_tally(self) -> Tally:
+        row = self._connection.execute("SELECT messages, size_bytes, last_number, dead, checksum FROM tally").fetchone()
+        if row is not None and checksum_of(*row[:4]) == row[4]:
+            return Tally(*row[:4])
+        self.tally = Tally()
+        self.recount()
+        return self.tally
+
+    def write_tally(self, tally: Tally | None = None) -> None:
+        """Write the sums. Part of a transaction."""
+        tally = tally or self.tally
+        self._connection.execute(
+            "INSERT OR REPLACE INTO tally VALUES (1, ?, ?, ?, ?, ?)", (*tally, checksum_of(*tally))
+        )
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that failed, if SQLite has not done so itself."""
+    if connection.in_transaction:
+        try:
+            connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            # The error that led here is the one to tell; a connection in this state is closed.
+            return
+
+
+def _found(row: tuple[Any, ...], now: Clocks) -> Found:
+    number = row[0]
+    try:
+        body = read_body(number, row[1])
+        identifier, stage, refusals = 0, Stage.QUEUED, 0
+        if row[2] is not None:
+            try:
+                _, identifier, stage, refusals = read_progress(row[2:])
+            except RowDamaged:
+                # At QoS 1 to begin anew is a repeat, which is allowed. At QoS 2 nobody knows any more what may be sent.
+                if body.message.qos == 2:
+                    raise
+    except RowDamaged:
+        return Found(number, None)
+    remaining_s = None if body.remaining_s is None else body.remaining_now_s(now)
+    return Found(number, Record(number, body.message, identifier, stage, refusals, remaining_s, body.latest))
+
+
+def _moved(record: Record | Progress) -> bool:
+    return bool(record.identifier or record.refusals or record.stage is not Stage.QUEUED)
+
+
+def _runs(ordered: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last of each run of numbers without a gap."""
+    if not ordered:
+        return
+    if ordered[-1] - ordered[0] == len(ordered) - 1:
+        yield ordered[0], ordered[-1]
+        return
+    first = last = ordered[0]
+    for number in ordered[1:]:
+        if number > last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
