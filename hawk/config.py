@@ -123,10 +123,13 @@ class Config:
 
     `broker`, `port`: the endpoint. `client_id`: the client identifier; None draws one at random.
     `enabled` False: nothing is dialled, and `publish()` raises `Stopped` at once.
-    `qos`: of a publish that names none. `session_expiry_s`: how long the broker is asked to keep the session.
+    `qos`: of a publish that names none. `session_expiry_s`: how long the broker is asked to keep the session; None is 3,600,
+    with an outbox file 604,800.
     `health_check_interval`: the keep alive. `ping_timeout_s`: None is the smaller of 10 and half the keep alive.
-    `message_queue_size`, `message_queue_bytes`: bounds of what waits to be sent. `overflow`: what happens beyond them
-    while the link is down; while it is up, `publish()` waits.
+    `message_queue_size`, `message_queue_bytes`: bounds of what waits to be sent; None is 64 MiB, with an outbox file 1 GiB.
+    `overflow`: what happens beyond them while the link is down; while it is up, `publish()` waits.
+    `outbox`: the file that keeps accepted messages of QoS 1 and 2 until their fate is known; None keeps them in memory.
+    `durability`: "power", they survive a power cut; "process", only a crash of the process, and are accepted faster.
     `message_retry_limit`: how often a message is tried again that the broker refused for now.
     `max_inflight`: the most messages under way at once. `receive_maximum`, `max_packet_size`: what hawk lets the broker send.
     `stable_after_s`: how long a link must have been up, with an acknowledgement or a pong, to count as good again.
@@ -146,19 +149,21 @@ class Config:
     health_check_interval: float = 60.0
     ping_timeout_s: float | None = None
     message_queue_size: int = 1000
-    message_queue_bytes: int = 64 * _MEBIBYTE
+    message_queue_bytes: int | None = None
     overflow: OverflowPolicy = "drop_oldest"
     message_retry_limit: int = 3
     max_inflight: int = 1000
     receive_maximum: int = 100
     max_packet_size: int = 16 * _MEBIBYTE
-    session_expiry_s: int = 3600
+    session_expiry_s: int | None = None
     stable_after_s: float = 30.0
     ack_timeout_s: float = 60.0
     suback_timeout_s: float = 5.0
     drain_s: float = 5.0
     cancel_drain_s: float = 1.0
     on_auth_failure: Literal["retry", "fail"] = "retry"
+    outbox: str | None = None
+    durability: Literal["power", "process"] = "power"
 
     def __post_init__(self) -> None:
         problems = _Problems(self)
@@ -175,18 +180,23 @@ class Config:
         if self.ping_timeout_s is not None:
             problems.duration("ping_timeout_s", least=0.01)
         problems.integer("message_queue_size", 1)
-        problems.integer("message_queue_bytes", 1, 1 << 62)
+        if self.message_queue_bytes is not None:
+            problems.integer("message_queue_bytes", 1, 1 << 62)
         problems.one_of("overflow", ("drop_oldest", "drop_newest", "wait", "reject"))
         problems.integer("message_retry_limit", 0)
         problems.integer("max_inflight", 1, 65_023)
         problems.integer("receive_maximum", 1, _MAXIMUM_UINT16)
         problems.integer("max_packet_size", 64, 268_435_460)
-        problems.integer("session_expiry_s", 0)
+        if self.session_expiry_s is not None:
+            problems.integer("session_expiry_s", 0)
         for key in ("stable_after_s", "drain_s", "cancel_drain_s"):
             problems.duration(key)
         for key in ("ack_timeout_s", "suback_timeout_s"):
             problems.duration(key, least=0.01)
         problems.one_of("on_auth_failure", ("retry", "fail"))
+        if self.outbox is not None:
+            problems.text("outbox", least=1)
+        problems.one_of("durability", ("power", "process"))
         problems.raise_if_any()
 
     @property
@@ -195,6 +205,20 @@ class Config:
         if self.ping_timeout_s is not None:
             return self.ping_timeout_s
         return min(10.0, self.health_check_interval / 2)
+
+    @property
+    def most_queue_bytes(self) -> int:
+        """The most bytes that wait to be sent: `message_queue_bytes`, or 64 MiB, or 1 GiB in an outbox file."""
+        if self.message_queue_bytes is not None:
+            return self.message_queue_bytes
+        return 64 * _MEBIBYTE if self.outbox is None else 1024 * _MEBIBYTE
+
+    @property
+    def session_kept_s(self) -> int:
+        """How long the broker is asked to keep the session: `session_expiry_s`, or an hour, or a week with an outbox file."""
+        if self.session_expiry_s is not None:
+            return self.session_expiry_s
+        return 3600 if self.outbox is None else 604_800
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> "Config":
@@ -207,6 +231,8 @@ class Config:
         known = own | of_reconnection | {"reconnection"}
         problems = [Problem(key, _unknown(key, known)) for key in settings if key not in known]
         chosen: dict[str, Any] = {key: settings[key] for key in settings if key in own}
+        if hasattr(chosen.get("outbox"), "__fspath__"):
+            chosen["outbox"] = str(chosen["outbox"])
         flat = {key: settings[key] for key in settings if key in of_reconnection}
         if "reconnection" in settings:
             chosen["reconnection"] = settings["reconnection"]

@@ -56,7 +56,7 @@ class MQTTInterface:
     def __init__(self, config: Config, nursery: Nursery, *, ports: Ports | None = None) -> None:
         self._config = config
         self._nursery = nursery
-        self._ports = ports or Ports(tcp_dialer(config), None, SystemWallClock(), Random())
+        self._ports = ports or _ports_of(config)
         self._client_identifier = config.client_id or f"hawk-{self._ports.random.getrandbits(64):016x}"
         # Two hawks may be given one client identifier; a log must tell them apart all the same.
         self._name = f"{self._client_identifier}#{next(_numbers)}"
@@ -447,6 +447,17 @@ async def open_mqtt(
     else:
         return
     raise alone
+
+
+def _ports_of(config: Config) -> Ports:
+    """The outside world as it is."""
+    wall_clock = SystemWallClock()
+    if config.outbox is None:
+        return Ports(tcp_dialer(config), None, wall_clock, Random())
+    from hawk.stores.sqlite import SQLiteStore  # not every Python has SQLite
+
+    store = SQLiteStore(config.outbox, durability=config.durability, wall_clock=wall_clock)
+    return Ports(tcp_dialer(config), store, wall_clock, Random())
 
 
 def _valid_retain(retain: object) -> bool:

@@ -130,7 +130,7 @@ class Service:
         self._waiting: set[anyio.CancelScope] = set()
         self.durable = durable
         # With a store acceptance is the store's word, so every offer asks.
-        opening_room = Room(0, 0) if durable else Room(config.message_queue_size, config.message_queue_bytes)
+        opening_room = Room(0, 0) if durable else Room(config.message_queue_size, config.most_queue_bytes)
         self.open = True
         self.ended = False
         self.crashed = False

@@ -43,7 +43,7 @@ class Admission:
 
     def __init__(self, config: Config) -> None:
         self._most_messages = config.message_queue_size
-        self._most_bytes = config.message_queue_bytes
+        self._most_bytes = config.most_queue_bytes
         self._when_full = _WHILE_DOWN[config.overflow]
         self.waiting = 0
         self.waiting_bytes = 0

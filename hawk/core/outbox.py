@@ -53,7 +53,7 @@ class Outbox:
         self._commits = Commits(durable=durable)
         self._window = Window(config.max_inflight)
         self._waiting: deque[Entry] = deque()
-        self._deferrals = Deferrals(most_messages=config.message_queue_size, most_bytes=config.message_queue_bytes)
+        self._deferrals = Deferrals(most_messages=config.message_queue_size, most_bytes=config.most_queue_bytes)
         self._unsent: deque[Entry] = deque()
         self._unsent_bytes = 0
         self._connack: Connack | None = None

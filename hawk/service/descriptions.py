@@ -47,17 +47,28 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         "Seconds that a ping may go unanswered; null: the smaller of 10 and half of `health_check_interval`.", 0.01
     ),
     "message_queue_size": _numbers("The most messages that wait to be sent.", 1, _UINT32),
-    "message_queue_bytes": _numbers("The most bytes of messages that wait to be sent.", 1, 1 << 62),
+    "message_queue_bytes": _numbers(
+        "The most bytes of messages that wait to be sent; null: 64 MiB, with an outbox file 1 GiB.", 1, 1 << 62
+    ),
     "overflow": Description("What happens to a message for which there is no room while the link is down."),
     "message_retry_limit": _numbers("How often a message is tried again that the broker refused for now.", 0, _UINT32),
     "max_inflight": _numbers("The most messages sent and not yet acknowledged.", 1, 65_023),
     "receive_maximum": _numbers("The most messages that the broker may have on their way to hawk.", 1, _UINT16),
     "max_packet_size": _numbers("The largest packet that hawk takes from the broker, in bytes.", 64, 268_435_460),
-    "session_expiry_s": _numbers("Seconds that the broker is asked to keep the session without a link.", 0, _UINT32),
+    "session_expiry_s": _numbers(
+        "Seconds that the broker is asked to keep the session without a link; null: 3,600, with an outbox file 604,800.",
+        0,
+        _UINT32,
+    ),
     "stable_after_s": _numbers("Seconds that a link must have been up to count as good again.", 0),
     "ack_timeout_s": _numbers("Seconds that a broker may acknowledge nothing before hawk hangs up.", 0.01),
     "suback_timeout_s": _numbers("Seconds that the backlog waits for subscriptions to be confirmed.", 0.01),
     "drain_s": _numbers("Seconds that a stop may take to deliver what is left.", 0),
     "cancel_drain_s": _numbers("Seconds that a cancellation may take to deliver what is left.", 0),
     "on_auth_failure": Description("What refused credentials lead to."),
+    "outbox": Description(
+        "File that keeps accepted messages over a crash, relative to the working directory; null: memory.",
+        {"minLength": 1, "maxLength": _UINT16},
+    ),
+    "durability": Description("What the outbox file survives: a power cut, or only a crash of the process."),
 }

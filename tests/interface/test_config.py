@@ -134,19 +134,21 @@ def test_reconnection_and_its_flat_names_do_not_stand_together() -> None:
         ("health_check_interval", [0.1, 65_535], [0, 65_536, math.inf]),
         ("ping_timeout_s", [None, 0.01], [0, -1]),
         ("message_queue_size", [1, 10**6], [0, -1, 1.5, True]),
-        ("message_queue_bytes", [1], [0]),
+        ("message_queue_bytes", [None, 1], [0]),
         ("overflow", ["drop_oldest", "drop_newest", "wait", "reject"], ["", None, "drop", []]),
         ("message_retry_limit", [0, 3], [-1]),
         ("max_inflight", [1, 65_023], [0, 65_024]),
         ("receive_maximum", [1, 65_535], [0, 65_536]),
         ("max_packet_size", [64, 268_435_460], [63, 268_435_461]),
-        ("session_expiry_s", [0, 4_294_967_295], [-1, 4_294_967_296]),
+        ("session_expiry_s", [None, 0, 4_294_967_295], [-1, 4_294_967_296]),
         ("stable_after_s", [0], [-1, math.nan]),
         ("ack_timeout_s", [0.01], [0]),
         ("suback_timeout_s", [0.01], [0]),
         ("drain_s", [0, 60], [-1, math.inf]),
         ("cancel_drain_s", [0, 60], [-1, math.inf]),
         ("on_auth_failure", ["retry", "fail"], ["ignore", None]),
+        ("outbox", [None, "outbox.db", Path("outbox.db")], ["", 7, "a\0b"]),
+        ("durability", ["power", "process"], ["", "full", None]),
     ],
 )
 def test_bounds(key: str, good: list[Any], bad: list[Any]) -> None:
@@ -160,6 +162,14 @@ def test_every_setting_has_its_bounds_tested() -> None:
     (marks,) = [mark for mark in test_bounds.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
     tested = {case[0] for case in marks.args[1]}
     assert tested == {each.name for cls in (Config, ReconnectionConfig) for each in fields(cls)} - {"reconnection"}
+
+
+def test_an_outbox_file_makes_the_bounds_wider_that_nobody_set() -> None:
+    memory, file = Config(), Config.from_mapping({"outbox": Path("outbox.db")})
+    assert (memory.most_queue_bytes, memory.session_kept_s) == (64 * 2**20, 3600)
+    assert (file.most_queue_bytes, file.session_kept_s, file.outbox) == (2**30, 604_800, "outbox.db")
+    chosen = Config(outbox="outbox.db", message_queue_bytes=1, session_expiry_s=0)
+    assert (chosen.most_queue_bytes, chosen.session_kept_s) == (1, 0)
 
 
 def test_the_cap_must_not_be_below_the_first_delay() -> None:

@@ -66,19 +66,21 @@ CONFIGS = st.builds(
     health_check_interval=seconds(0.1, UINT16),
     ping_timeout_s=st.none() | seconds(0.01),
     message_queue_size=st.integers(1, UINT32),
-    message_queue_bytes=st.integers(1, 1 << 62),
+    message_queue_bytes=st.none() | st.integers(1, 1 << 62),
     overflow=st.sampled_from(["drop_oldest", "drop_newest", "wait", "reject"]),
     message_retry_limit=st.integers(0, UINT32),
     max_inflight=st.integers(1, 65_023),
     receive_maximum=st.integers(1, UINT16),
     max_packet_size=st.integers(64, 268_435_460),
-    session_expiry_s=st.integers(0, UINT32),
+    session_expiry_s=st.none() | st.integers(0, UINT32),
     stable_after_s=seconds(0),
     ack_timeout_s=seconds(0.01),
     suback_timeout_s=seconds(0.01),
     drain_s=seconds(0),
     cancel_drain_s=seconds(0),
     on_auth_failure=st.sampled_from(["retry", "fail"]),
+    outbox=st.none() | TEXTS.filter(bool),
+    durability=st.sampled_from(["power", "process"]),
 )
 
 

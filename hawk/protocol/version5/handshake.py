@@ -34,7 +34,7 @@ def encode_connect(config: Config, request: ConnectRequest) -> bytes:
         password=password,
         clean_start=request.clean_start,
         keep_alive=max(1, math.ceil(config.health_check_interval)),
-        session_expiry_interval=config.session_expiry_s,
+        session_expiry_interval=config.session_kept_s,
         receive_max=config.receive_maximum,
         max_packet_size=config.max_packet_size,
     ).write()
