@@ -10,7 +10,7 @@ Blocking, and of one thread: `sqlite` is the port around it. SQL is in `tables`.
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,10 +20,11 @@ from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovere
 from hawk.stores.ballast import Ballast
 from hawk.stores.lock import OutboxLock
 from hawk.stores.machine import Machine
+from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
 from hawk.stores.salvage import is_outbox, rescue, take_over
 from hawk.stores.schema import prepare
-from hawk.stores.tables import Found, Tables
+from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
 
@@ -183,9 +184,9 @@ class OutboxFile:
 
     def _read_recovered(self, lost: int) -> Recovered:
         _, tables = self._present()
-        under_way = tables.under_way()
+        under_way = tables.pages.under_way()
         after = under_way[-1].number if under_way else 0
-        latest = tables.latest_behind(after)
+        latest = tables.pages.latest_behind(after)
         damaged = [number for number, record in (*under_way, *latest) if record is None]
         self._set_aside(damaged)
         sound = _sound(under_way)
@@ -204,7 +205,7 @@ class OutboxFile:
                 LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
                 for record in _sound(latest)
             ),
-            next_expiry_s=tables.next_expiry_s(after),
+            next_expiry_s=tables.pages.next_expiry_s(after),
             copied=copied,
         )
 
@@ -250,11 +251,11 @@ class OutboxFile:
         if self._connection is None:
             self._reopen()
         _, tables = self._present()
-        page, damaged = tables.page(request)
-        self._set_aside(damaged)
+        page = tables.pages.read(request)
+        self._set_aside(page.damaged)
         return page
 
-    def _set_aside(self, damaged: list[int]) -> None:
+    def _set_aside(self, damaged: Sequence[int]) -> None:
         if not damaged:
             return
         _, tables = self._present()

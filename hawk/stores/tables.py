@@ -1,25 +1,21 @@
-"""The outbox file in SQL: how a commit is written and how a page is read, on one open connection and in one thread.
+"""The outbox file in SQL: how a commit is written, and the sums that are kept. `pages` reads what is written here.
 
-Errors of sqlite3 come up as they are; what they mean is `outbox_file`'s affair.
+Of one open connection and one thread. Errors of sqlite3 come up as they are; what they mean is `outbox_file`'s affair.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hawk.core.expiry import Clocks
-from hawk.messages import Commit, DeadLetter, Identity, Page, Progress, ReadPage, Record
+from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
 from hawk.stores.expiries import Expiries
-from hawk.stores.rows import RowDamaged, body_of, checksum_of, progress_row, read_body, read_progress
+from hawk.stores.pages import Pages
+from hawk.stores.rows import body_of, checksum_of, progress_row
 from hawk.values import Stage
 
 _PLAIN = (0, Stage.QUEUED, 0, None, "")
 """What stands behind number and message in the records of which there is nothing else to write."""
-
-_WAITING = (
-    "SELECT message.number, body, progress.number, identifier, stage, refusals, checksum FROM message"
-    " LEFT JOIN progress ON progress.number = message.number"
-)
 
 
 class Tally(NamedTuple):
@@ -31,13 +27,6 @@ class Tally(NamedTuple):
     dead: int = 0
 
 
-class Found(NamedTuple):
-    """A record as it was read, or None in its place when the row is damaged."""
-
-    number: int
-    record: Record | None
-
-
 class Tables:
     """One outbox that is open. `clocks` tells the present moment."""
 
@@ -45,11 +34,10 @@ class Tables:
         self._connection = connection
         self._clocks = clocks
         self._expiries = Expiries(connection, clocks)
+        self.pages = Pages(connection, clocks, self._expiries)
         self.tally = self._read_tally()
         self._progressed = {number for (number,) in connection.execute("SELECT number FROM progress")}
         self._has_latest = connection.execute("SELECT 1 FROM latest LIMIT 1").fetchone() is not None
-
-    # ---------------------------------------------------------------------------------------- writing
 
     def apply(self, changes: Commit, *, undone: Sequence[int] = (), place: tuple[str, str] = ("", "")) -> None:
         """Write all of `changes` in one transaction. `undone` are numbers that must not be there before it.
@@ -158,78 +146,6 @@ class Tables:
             self._forget_progress(ordered)
         return tally._replace(messages=tally.messages - messages, size_bytes=tally.size_bytes - size_bytes)
 
-    # ---------------------------------------------------------------------------------------- reading
-
-    def page(self, request: ReadPage) -> tuple[Page, list[int]]:
-        """What waits behind a number, and the numbers of damaged rows, which are still to be set aside."""
-        records: list[Record] = []
-        damaged: list[int] = []
-        size_bytes, end = 0, True
-        for number, record in self._expired(request) if request.expired else self._behind(request):
-            if record is None:
-                damaged.append(number)
-                continue
-            size_bytes += record.message.size_bytes
-            if len(records) == request.most_messages or (records and size_bytes > request.most_bytes):
-                end = False
-                break
-            records.append(record)
-        next_expiry_s = self._next_expiry_s(request, records, end=end)
-        return Page(tuple(records), end, tuple(damaged), next_expiry_s), damaged
-
-    def _behind(self, request: ReadPage) -> Iterator[Found]:
-        """Oldest first. One row at a time is in memory, however large they are."""
-        if self._progressed:
-            query = f"{_WAITING} WHERE message.number > ? ORDER BY message.number"
-        else:
-            query = "SELECT number, body, NULL FROM message WHERE number > ? ORDER BY number"
-        return self._waiting(query, request.after)
-
-    def _expired(self, request: ReadPage) -> Iterator[Found]:
-        wrong: list[tuple[int, float | None]] = []
-        for number in self._expiries.over_behind(request.after):
-            for found in self._waiting(f"{_WAITING} WHERE message.number = ?", number):
-                remaining_s = 0.0 if found.record is None else found.record.remaining_s
-                if remaining_s is not None and remaining_s <= 0:
-                    yield found
-                else:
-                    wrong.append((number, remaining_s))
-        # The message knows better than the table that is looked up.
-        self._expiries.correct(wrong)
-
-    def _waiting(self, query: str, number: int) -> Iterator[Found]:
-        now = self._clocks()
-        for row in self._connection.execute(query, (number,)):
-            found = _found(row, now)
-            if found.record is None or found.record.stage is Stage.QUEUED:
-                yield found
-
-    def _next_expiry_s(self, request: ReadPage, records: Sequence[Record], *, end: bool) -> float | None:
-        if request.expired:
-            return self._expiries.next_s(request.after, pending_only=end)
-        return self._expiries.next_s(records[-1].number if records else request.after)
-
-    def under_way(self) -> list[Found]:
-        """Everything up to the last record that has an identifier, oldest first."""
-        (last,) = self._connection.execute("SELECT max(number) FROM progress WHERE identifier > 0").fetchone()
-        if last is None:
-            return []
-        now = self._clocks()
-        query = f"{_WAITING} WHERE message.number <= ? ORDER BY message.number"
-        return [_found(row, now) for row in self._connection.execute(query, (last,))]
-
-    def latest_behind(self, number: int) -> list[Found]:
-        """What a newer message would replace."""
-        now = self._clocks()
-        query = "SELECT message.number, body, NULL FROM latest JOIN message USING (number) WHERE number > ? ORDER BY 1"
-        return [_found(row, now) for row in self._connection.execute(query, (number,))]
-
-    def next_expiry_s(self, after: int) -> float | None:
-        """In how many seconds the first message behind that number expires."""
-        return self._expiries.next_s(after)
-
-    # ------------------------------------------------------------------------------------------ sums
-
     def read_identity(self) -> tuple[Identity, tuple[str, str]] | None:
         """Who hawk was, and where the file was then. None if nobody was, or nobody knows."""
         row = self._connection.execute(
@@ -276,24 +192,6 @@ def roll_back(connection: sqlite3.Connection) -> None:
         except sqlite3.Error:
             # The error that led here is the one to tell; a connection in this state is closed.
             return
-
-
-def _found(row: tuple[Any, ...], now: Clocks) -> Found:
-    number = row[0]
-    try:
-        body = read_body(number, row[1])
-        identifier, stage, refusals = 0, Stage.QUEUED, 0
-        if row[2] is not None:
-            try:
-                _, identifier, stage, refusals = read_progress(row[2:])
-            except RowDamaged:
-                # At QoS 1 to begin anew is a repeat, which is allowed. At QoS 2 nobody knows any more what may be sent.
-                if body.message.qos == 2:
-                    raise
-    except RowDamaged:
-        return Found(number, None)
-    remaining_s = None if body.remaining_s is None else body.remaining_now_s(now)
-    return Found(number, Record(number, body.message, identifier, stage, refusals, remaining_s, body.latest))
 
 
 def _moved(record: Record | Progress) -> bool:

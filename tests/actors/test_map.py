@@ -37,7 +37,7 @@ MODULES = {
     "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
     "HEALTH PROBE": ("actors/health_probe.py", "core/liveness.py"),
-    "STORE TASK": ("actors/store_task.py", "stores/memory.py", "stores/sqlite.py"),
+    "STORE TASK": ("actors/store_task.py", "stores/memory.py", "stores/pages.py"),
     "every actor": (
         *("actors/mailbox.py", "actors/connector.py", "actors/queue_keeper.py", "actors/subscription_keeper.py"),
     ),
