@@ -3,12 +3,15 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from signal import SIGINT
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from hawk.cli.exit_codes import ExitCode
+from hawk.cli.stderr_lines import complain
+from hawk.errors import ConfigInvalid
 
 if TYPE_CHECKING:
     from hawk.cli.demo_run import DemoRun
@@ -25,6 +28,7 @@ def demo(
     sabotage: Literal["lose", "reorder", "repeat"] | None = None,
     backend: Literal["trio", "asyncio"] = "trio",
     seed: int = 0,
+    config: Path | None = None,
 ) -> int:
     """Watch an outage: the broker dies, comes back, and nothing is lost.
 
@@ -45,12 +49,23 @@ def demo(
         The event loop to run on.
     seed
         Of everything drawn at random.
+    config
+        A YAML or TOML file: the outage with your own delays, timeouts and limits. The broker stays the demo's.
     """
-    from hawk.cli.demo_run import DemoRun
+    from hawk.cli.demo_run import SETTINGS, DemoRun
     from hawk.cli.demo_sabotage import Sabotage
     from hawk.cli.demo_stage import play
 
-    run = DemoRun(sabotage=None if sabotage is None else Sabotage(sabotage))
+    settings = SETTINGS
+    if config is not None:
+        from hawk.service.settings import load_settings
+
+        try:
+            settings = load_settings(config, environ=os.environ, flags={}).config
+        except ConfigInvalid as invalid:
+            complain(str(invalid))
+            return ExitCode.USAGE
+    run = DemoRun(sabotage=None if sabotage is None else Sabotage(sabotage), settings=settings)
     view = None if json else _view_of(run, plain=fast)
     ended_by = play(run, view, fast=fast, backend=backend, seed=seed)
     judgement = run.judge()

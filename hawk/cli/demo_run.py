@@ -28,9 +28,12 @@ from hawk.testing.broker import Broker
 from hawk.values import ConnectionState
 
 SENSORS = (Sensor("demo/temperature", 1), Sensor("demo/humidity", 1), Sensor("demo/door", 2))
-RECONNECTION = ReconnectionConfig(
-    max_retries=None, initial_retry_delay=0.2, max_retry_delay=1.0, connection_timeout=5.0
+SETTINGS = Config(
+    reconnection=ReconnectionConfig(
+        max_retries=None, initial_retry_delay=0.2, max_retry_delay=1.0, connection_timeout=5.0
+    )
 )
+"""What both hawks are told, but for the broker and the room: quick delays, so that the outage is over soon."""
 
 _RATE_WINDOW_S = 1.0
 _LAST_ARRIVALS_S = 2.0
@@ -91,8 +94,11 @@ class Moment(NamedTuple):
 class DemoRun:
     """One run. `run` may be cancelled at any time; `judge` then speaks of what has happened until then."""
 
-    def __init__(self, schedule: Schedule = Schedule(), *, sabotage: Sabotage | None = None) -> None:
+    def __init__(
+        self, schedule: Schedule = Schedule(), *, sabotage: Sabotage | None = None, settings: Config = SETTINGS
+    ) -> None:
         self.schedule = schedule
+        self._settings = settings
         self.history = History(SENSORS)
         self.happenings: list[Happening] = []
         self.finished = False
@@ -138,11 +144,13 @@ class DemoRun:
                 self._end = self._standing()
 
     def _open(self, world: World, name: str) -> AbstractAsyncContextManager[MQTTInterface]:
-        config = Config(
+        config = replace(
+            self._settings,
             broker="127.0.0.1",
             port=world.port,
             client_id=name,
-            reconnection=RECONNECTION,
+            username=None,
+            password=None,
             # Room for every reading: no overflow policy can be the reason why one is missing.
             message_queue_size=self.schedule.total,
             drain_s=2.0,
@@ -250,7 +258,7 @@ class DemoRun:
         waited_s = anyio.current_time() - self._down_since
         if stats["last_connection_attempt"] is not None:
             waited_s = min(waited_s, self._wall_clock.now() - stats["last_connection_attempt"])
-        return max(0.0, ceiling_s(stats["consecutive_failures"] + 1, RECONNECTION) - waited_s)
+        return max(0.0, ceiling_s(stats["consecutive_failures"] + 1, self._settings.reconnection) - waited_s)
 
     def _tell(self, what: str) -> None:
         self.happenings.append(Happening(self._now_s(), what))

@@ -48,3 +48,12 @@ async def test_a_name_that_is_no_address_is_an_error_in_one_line(run: Run) -> No
     assert result.code == 1
     assert result.err.startswith("hawk: cannot listen on no.such.host.invalid:0: ")
     assert result.err.count("\n") == 1
+
+
+async def test_it_listens_where_the_clients_of_a_configuration_look(run: Run, settings: Callable[..., str]) -> None:
+    result = await run("broker", "--config", settings(broker="no.such.host.invalid", port=1))
+    assert result.code == 1
+    assert result.err.startswith("hawk: cannot listen on no.such.host.invalid:1: ")
+    result = await run("broker", "--config", settings(prot=1))
+    assert result.code == 2
+    assert "did you mean 'port'?" in result.err

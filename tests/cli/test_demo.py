@@ -22,7 +22,7 @@ import pytest
 from rich.console import Console
 
 from hawk.cli import demo_words
-from hawk.cli.demo_run import RECONNECTION, SENSORS, DemoRun, Happening, Moment, Schedule
+from hawk.cli.demo_run import SENSORS, SETTINGS, DemoRun, Happening, Moment, Schedule
 from hawk.cli.demo_sabotage import Sabotage
 from hawk.cli.demo_verdict import History, Judgement, Sensor, judge_history
 from hawk.cli.demo_view import FRAME_S, WIDTH, LiveView, PlainView, draw
@@ -141,6 +141,22 @@ def test_each_sabotage_fails_the_run_in_its_own_field(sabotage: str, backend: st
     assert {field: outcome[field] for field in FIELD_OF.values()} == {
         field: int(field == FIELD_OF[sabotage]) for field in FIELD_OF.values()
     }
+
+
+def test_an_outage_with_settings_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "hawk.yaml"
+    file.write_text("mqtt:\n  initial_retry_delay: 3\n  max_retry_delay: 4\n  jitter_factor: 0\n  username: nobody\n")
+    ended = hawk("demo", "--fast", "--json", "--config", str(file))
+    assert ended.returncode == 0, ended.stderr
+    # Dialled 3, 7 and 11 seconds after the broker's death, which lasts 7 seconds.
+    assert json.loads(ended.stdout)["recovered_s"] == pytest.approx(0.0, abs=0.2)
+    file.write_text("mqtt:\n  initial_retry_delay: 3\n  max_retries: 0\n")
+    given_up = json.loads(hawk("demo", "--fast", "--json", "--config", str(file)).stdout)
+    assert given_up["final_state"] == "failed"
+    file.write_text("mqtt:\n  max_retrys: 1\n")
+    wrong = hawk("demo", "--config", str(file))
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "did you mean 'max_retries'?" in wrong.stderr
 
 
 def test_a_failure_is_told_in_words() -> None:
@@ -321,7 +337,9 @@ def test_the_countdown_tells_at_its_beginning_when_the_next_dial_will_fail(backe
         wait, outcome = firsts[failures], firsts[failures + 1]
         assert wait.next_try_in_s is not None
         late_s = outcome.at_s - (wait.at_s + wait.next_try_in_s)
-        assert abs(late_s) <= 1.1 * FRAME_S + RECONNECTION.jitter_factor * RECONNECTION.max_retry_delay
+        assert (
+            abs(late_s) <= 1.1 * FRAME_S + SETTINGS.reconnection.jitter_factor * SETTINGS.reconnection.max_retry_delay
+        )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
