@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from hawk.core.refusals import reason_name
+from hawk.core.answers import judge_suback
 from hawk.errors import Refused, Stopped
 from hawk.messages import Delivered, Event, Handled, Subscribe, Unsubscribe, Watch, WatchFates
 from hawk.packets import SubscribeFilter
@@ -93,8 +93,8 @@ class Subscription:
             raise
         if code >= REFUSAL:
             await self._leave()
-            reason = reason_name("SUBACK", code)
-            raise Refused(f"the subscription to {self._wanted.filter!r}", reason_code=code, reason=reason)
+            name, _, remedy = judge_suback(code)
+            raise Refused(f"the subscription to {self._wanted.filter!r}", reason_code=code, reason=f"{name}; {remedy}")
         return self
 
     async def __aexit__(

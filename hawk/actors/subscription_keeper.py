@@ -13,6 +13,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
 from hawk.config import Config
+from hawk.core.answers import judge_suback, judge_unsuback
 from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.holders import Decisions, Overrun
 from hawk.core.subscriptions import Subscriptions
@@ -143,7 +144,22 @@ class SubscriptionKeeper:
 
     def _log(self, decisions: Decisions) -> None:
         for topic_filter, code in decisions.refused:
-            log_event(logger, logging.WARNING, "subscription refused", filter=topic_filter, reason_code=f"0x{code:02x}")
+            name, _, remedy = judge_suback(code)
+            log_event(
+                logger,
+                logging.WARNING,
+                "subscription refused",
+                filter=topic_filter,
+                reason=name,
+                reason_code=f"0x{code:02x}",
+                remedy=remedy,
+            )
+        for topic_filter, code in decisions.still_subscribed:
+            reason = judge_unsuback(code).name
+            code_text = f"0x{code:02x}"
+            log_event(
+                logger, logging.INFO, "still subscribed", filter=topic_filter, reason=reason, reason_code=code_text
+            )
         for topic_filter in decisions.overflowing:
             log_event(logger, logging.WARNING, "subscription overflows", filter=topic_filter, qos=0)
         for link in decisions.receive_maximum_exceeded:

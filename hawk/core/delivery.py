@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable
 from enum import Enum
 
-from hawk.core.refusals import PublishVerdict, judge_puback
+from hawk.core.answers import PublishVerdict, judge_puback
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Publish

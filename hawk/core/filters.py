@@ -4,11 +4,12 @@
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import assert_never
 
+from hawk.core.answers import FilterVerdict, judge_unsuback
 from hawk.core.holders import Decisions, Holder, answer_holders
 from hawk.core.topics import has_wildcard, is_shared
 from hawk.messages import Lane
@@ -68,6 +69,7 @@ class Filters:
         self._to_ask: dict[str, None] = {}
         self._to_leave: dict[str, None] = {}
         self._leaving: dict[str, int] = {}
+        self._to_leave_later: dict[str, None] = {}
         self._under_way: dict[int, SubscribeRequest | UnsubscribeRequest] = {}
         self._last_identifier = LAST_IDENTIFIER
         self._awaited: set[str] = set()
@@ -78,9 +80,10 @@ class Filters:
         if wanted is None:
             wanted = self._wanted[holder.filter] = _Wanted(holder.filter)
             # _Wanted again before the broker is known to have let go of it.
-            wanted.granted = holder.filter in self._to_leave or holder.filter in self._leaving
+            wanted.granted = holder.filter in self.leaving
             self._to_leave.pop(holder.filter, None)
             self._leaving.pop(holder.filter, None)
+            self._to_leave_later.pop(holder.filter, None)
         wanted.holders[holder.number] = holder
         if holder.qos > wanted.asked_qos or wanted.refused:
             self._to_ask[holder.filter] = None
@@ -101,9 +104,9 @@ class Filters:
         self._no_longer_awaited(holder.filter, decisions)
 
     @property
-    def leaving(self) -> Iterable[str]:
+    def leaving(self) -> AbstractSet[str]:
         """Filters that nobody wants any more, and for which the broker may still send."""
-        return self._to_leave.keys() | self._leaving.keys()
+        return self._to_leave.keys() | self._leaving.keys() | self._to_leave_later.keys()
 
     def open(self, lane: Lane, connack: Connack, resumed: bool, now: float, decisions: Decisions) -> None:
         """A link is up: ask for every filter that the broker does not know in this session."""
@@ -127,14 +130,16 @@ class Filters:
         self.ready_due = math.inf
         self._awaited.clear()
         self._under_way.clear()
-        self._to_leave |= dict.fromkeys(self._leaving)
+        self._to_leave |= dict.fromkeys(self._leaving) | self._to_leave_later
         self._leaving.clear()
+        self._to_leave_later.clear()
 
     def stop(self, decisions: Decisions) -> None:
         """Nothing is wanted any more; the broker's session keeps what it knows."""
         self._wanted.clear()
         self._to_ask.clear()
         self._to_leave.clear()
+        self._to_leave_later.clear()
         if self.ready_due < math.inf:
             self.be_ready(decisions)
 
@@ -159,9 +164,14 @@ class Filters:
                     if wanted is not None and wanted.identifier == outcome.identifier:
                         self._conclude(wanted, code, decisions)
             case UnsubscribeRequest():
-                for text in request.filters:
-                    if self._leaving.get(text) == outcome.identifier:
-                        del self._leaving[text]
+                missing = (_UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
+                for text, code in zip(request.filters, chain(outcome.reason_codes, missing), strict=False):
+                    if self._leaving.get(text) != outcome.identifier:
+                        continue
+                    del self._leaving[text]
+                    if judge_unsuback(code).verdict is FilterVerdict.NEXT_LINK:
+                        self._to_leave_later[text] = None
+                        decisions.still_subscribed.append((text, code))
             case _:
                 assert_never(request)
 

@@ -35,6 +35,8 @@ class Decisions:
     ready: Lane | None = None
     refused: list[tuple[str, int]] = field(default_factory=list)
     """Filters that the broker, by its SUBACK or its CONNACK, does not grant, and the reason code."""
+    still_subscribed: list[tuple[str, int]] = field(default_factory=list)
+    """Filters that the broker does not let go of, and the reason code; it is asked again on the next link."""
     overflowing: list[str] = field(default_factory=list)
     """Filters of subscriptions that began to lose QoS 0 messages: one for each episode."""
     abandoned: int = 0

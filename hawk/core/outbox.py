@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 from hawk.config import Config
 from hawk.core.admission import Admission, Answer, Parked
+from hawk.core.answers import explain_refused_publish
 from hawk.core.backoff import ceiling_s
 from hawk.core.commits import Commits
 from hawk.core.deferrals import Deferrals
 from hawk.core.delivery import Entry, Next, Window, is_unrestricted, obstacle_to, unknown_releases
 from hawk.core.ledger import Books
-from hawk.core.refusals import reason_name
 from hawk.messages import Commit, Offer, Page, ReadPage, Record, Recovered, ReplyReference, Room, StopReport
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.values import Fate, FateKind, Ledger, Message
@@ -285,8 +285,8 @@ class Outbox:
         entry.refusals += 1
         code = acknowledgement.reason_code
         if following is Next.REFUSE or entry.refusals > self._config.message_retry_limit:
-            reason = reason_name(acknowledgement.kind.name, code)
-            self._end(entry, Fate(FateKind.DEAD_LETTERED, f"the broker refused the message: {reason}", code))
+            why = f"the broker refused the message: {explain_refused_publish(code)}"
+            self._end(entry, Fate(FateKind.DEAD_LETTERED, why, code))
             return
         self._deferrals.add(entry, now + ceiling_s(entry.refusals, self._config.reconnection))
 

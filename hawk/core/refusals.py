@@ -1,16 +1,15 @@
-"""What MQTT 5's reason codes mean: for the next dial, for the message at hand, and for the operator.
+"""What MQTT 5's reason codes mean for the next dial and for the operator, and what all of them are called.
 
-One row for every reason code that the specification lists for a packet (sections 3.2.2.2, 3.4.2.1, 3.5.2.1, 3.6.2.1,
-3.7.2.1, 3.9.3, 3.11.3, 3.14.2.1). A code without a row is taken for the generic 0x80. Pure; the Connector and the
-keepers act on what is judged here.
+One row for every reason code that the specification lists for CONNACK and DISCONNECT (sections 3.2.2.2 and 3.14.2.1). A
+code without a row is taken for the generic 0x80. Pure; the Connector acts on what is judged here. What is said of single
+messages and filters is in `core/answers`.
 """
 
-from enum import Enum, IntEnum, auto
+from enum import IntEnum
 from typing import Literal, NamedTuple
 
+from hawk.core.answers import PUBLISH, SUBSCRIBE, UNSPECIFIED_ERROR, UNSUBSCRIBE
 from hawk.values import Verdict
-
-UNSPECIFIED_ERROR = 0x80
 
 
 class Level(IntEnum):
@@ -30,17 +29,6 @@ class Refusal(NamedTuple):
     level: Level = Level.WARNING
 
 
-class PublishVerdict(Enum):
-    """What a PUBACK or PUBREC means for its message."""
-
-    DONE = auto()
-    """The broker has it (or, at a PUBREC, goes on with it)."""
-    RETRY = auto()
-    """Refused for now: the same message may pass later."""
-    REFUSED = auto()
-    """Refused for good."""
-
-
 def judge_connack(reason_code: int, *, on_auth_failure: Literal["retry", "fail"]) -> Refusal:
     """What that refusal of a CONNECT means. `on_auth_failure` decides about 0x86 and 0x87.
 
@@ -55,11 +43,6 @@ def judge_connack(reason_code: int, *, on_auth_failure: Literal["retry", "fail"]
 def judge_disconnect(reason_code: int) -> Refusal:
     """What it means that the broker ended the link with that reason code."""
     return DISCONNECT.get(reason_code, DISCONNECT[UNSPECIFIED_ERROR])
-
-
-def judge_puback(reason_code: int) -> PublishVerdict:
-    """What that PUBACK or PUBREC means for its message."""
-    return _PUBLISH.get(reason_code, PublishVerdict.RETRY)
 
 
 def reason_name(packet: str, reason_code: int) -> str:
@@ -140,56 +123,15 @@ DISCONNECT: dict[int, Refusal] = {
 }
 """Section 3.14.2.1, and 0x8C of section 2.4. None of it is for good: the link had been accepted as it is."""
 
-_PUBLISH = {
-    0x00: PublishVerdict.DONE,
-    0x10: PublishVerdict.DONE,
-    0x80: PublishVerdict.RETRY,
-    0x83: PublishVerdict.RETRY,
-    0x87: PublishVerdict.REFUSED,
-    0x90: PublishVerdict.REFUSED,
-    0x91: PublishVerdict.REFUSED,
-    0x97: PublishVerdict.RETRY,
-    0x99: PublishVerdict.REFUSED,
-}
-
-_PUBLISH_NAMES = {
-    0x00: "Success",
-    0x10: "No matching subscribers",
-    0x80: "Unspecified error",
-    0x83: "Implementation specific error",
-    0x87: "Not authorized",
-    0x90: "Topic Name invalid",
-    0x91: "Packet Identifier in use",
-    0x97: "Quota exceeded",
-    0x99: "Payload format invalid",
-}
-
 _RELEASE_NAMES = {0x00: "Success", 0x92: "Packet Identifier not found"}
-
-_FILTER_NAMES = {
-    0x80: "Unspecified error",
-    0x83: "Implementation specific error",
-    0x87: "Not authorized",
-    0x8F: "Topic Filter invalid",
-    0x91: "Packet Identifier in use",
-}
 
 _NAMES: dict[str, dict[int, str]] = {
     "CONNACK": {0x00: "Success"} | {code: refusal.name for code, refusal in CONNACK.items()},
-    "PUBACK": _PUBLISH_NAMES,
-    "PUBREC": _PUBLISH_NAMES,
+    "PUBACK": {code: answer.name for code, answer in PUBLISH.items()},
+    "PUBREC": {code: answer.name for code, answer in PUBLISH.items()},
     "PUBREL": _RELEASE_NAMES,
     "PUBCOMP": _RELEASE_NAMES,
-    "SUBACK": _FILTER_NAMES
-    | {
-        0x00: "Granted QoS 0",
-        0x01: "Granted QoS 1",
-        0x02: "Granted QoS 2",
-        0x97: "Quota exceeded",
-        0x9E: "Shared Subscriptions not supported",
-        0xA1: "Subscription Identifiers not supported",
-        0xA2: "Wildcard Subscriptions not supported",
-    },
-    "UNSUBACK": _FILTER_NAMES | {0x00: "Success", 0x11: "No subscription existed"},
+    "SUBACK": {code: answer.name for code, answer in SUBSCRIBE.items()},
+    "UNSUBACK": {code: answer.name for code, answer in UNSUBSCRIBE.items()},
     "DISCONNECT": {code: refusal.name for code, refusal in DISCONNECT.items()},
 }

@@ -321,7 +321,10 @@ async def test_a_refusal_is_answered_and_logged_without_any_payload(caplog: pyte
         rig.tell(Incoming(rig.lane, (suback(code=0x87), publish(identifier=1))))
         await rig.settle()
         assert await reading.answer.receive() == 0x87
-        assert warnings(caplog) == [("subscription refused", {"filter": "a", "reason_code": "0x87"})]
+        ((event, fields),) = warnings(caplog)
+        assert (event, fields["filter"], fields["reason"]) == ("subscription refused", "a", "Not authorized")
+        assert fields["reason_code"] == "0x87"
+        assert "access rules" in str(fields["remedy"])
         assert "secret" not in caplog.text
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from hawk.core.answers import PublishVerdict
 from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT, TRACK, Awaits, Entry, Next, Window
-from hawk.core.refusals import PublishVerdict
 from hawk.messages import Reply
 from hawk.packets import AckKind, Acknowledgement, Connack
 from hawk.values import FateKind, Message

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hawk.config import Config, OverflowPolicy, ReconnectionConfig
+from hawk.core.answers import PublishVerdict, judge_puback
 from hawk.core.connection import Effect, Happening, State, advance
 from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.outbox import Outbox
-from hawk.core.refusals import PublishVerdict, judge_puback
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Commit, Offer, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish

@@ -88,9 +88,10 @@ class App:
         return self.core.take()
 
     def granted(self, decisions: Decisions, code: int = 1) -> Decisions:
-        """Answer every SUBSCRIBE and UNSUBSCRIBE among `decisions`."""
+        """Answer every SUBSCRIBE among `decisions` with that code, and every UNSUBSCRIBE with success."""
         asked = [one for one in decisions.packets if isinstance(one, SubscribeRequest | UnsubscribeRequest)]
-        return self.arrive(*(SubscribeOutcome(one.identifier, (code,) * len(one.filters)) for one in asked))
+        codes = {SubscribeRequest: code, UnsubscribeRequest: 0}
+        return self.arrive(*(SubscribeOutcome(one.identifier, (codes[type(one)],) * len(one.filters)) for one in asked))
 
     def given(self, decisions: Decisions, subscription: int) -> list[Delivered]:
         return [one for channel, one in decisions.deliveries if channel is self.deliveries[subscription]]
@@ -277,6 +278,22 @@ def test_leaving_without_a_link_unsubscribes_when_the_session_lives_on() -> None
     app.core.link_down(app.lane)
     app.core.unsubscribe(two, 0.0)
     assert app.up().packets == []
+
+
+@pytest.mark.parametrize("codes", [(0x87,), (0x80,), (0x91,), ()])
+def test_a_filter_that_the_broker_does_not_let_go_of_is_left_again_on_the_next_link(codes: tuple[int, ...]) -> None:
+    app = receiving("a")
+    app.core.unsubscribe(1, 0.0)
+    (first,) = app.core.take().packets
+    assert isinstance(first, UnsubscribeRequest)
+    decisions = app.arrive(SubscribeOutcome(first.identifier, codes))
+    assert decisions.packets == [], "not on the same link"
+    assert decisions.still_subscribed == [("a", codes[0] if codes else 0x80)]
+    assert app.arrive(publish("a")).packets == [puback(1)], "nobody waits for what comes"
+    (again,) = app.up(RESUMED).packets
+    assert isinstance(again, UnsubscribeRequest)
+    app.arrive(SubscribeOutcome(again.identifier, (0x11,)))
+    assert app.up(RESUMED).packets == []
 
 
 def test_leaving_before_the_broker_spoke_closes_the_answer() -> None:
@@ -675,6 +692,7 @@ class Receiving(RuleBasedStateMachine):
         self.session: dict[int, Sent] = {}
         self.unacknowledged: list[int] = []
         self.asked: list[SubscribeRequest | UnsubscribeRequest] = []
+        self.not_let_go: set[str] = set()
         self.texts = 0
         self.unwanted: set[bytes] = set()
         self.left_at: dict[bytes, float] = {}
@@ -741,6 +759,7 @@ class Receiving(RuleBasedStateMachine):
     def subscribe(self, text: str, qos: int) -> None:
         if len(self.readers) < 5:
             number = self.app.subscribe(text, qos)
+            self.not_let_go.discard(text)
             self.readers[number] = Reader(text, self.app.deliveries[number])
             self.act()
 
@@ -795,6 +814,7 @@ class Receiving(RuleBasedStateMachine):
             self.lane = None
             self.unacknowledged.clear()
             self.asked.clear()
+            self.not_let_go.clear()
             self.act()
 
     @rule()
@@ -806,8 +826,17 @@ class Receiving(RuleBasedStateMachine):
     def suback(self, data: st.DataObject, refuse: bool) -> None:
         request = data.draw(st.sampled_from(self.asked))
         self.asked.remove(request)
-        code = 0x87 if refuse else 1
+        if isinstance(request, UnsubscribeRequest):
+            code = 0x87 if refuse else 0
+            if refuse:
+                wanted = {reader.filter for reader in self.readers.values()}
+                self.not_let_go.update(each for each in request.filters if each not in wanted | self.left_again())
+        else:
+            code = 0x87 if refuse else 1
         self.arrive(SubscribeOutcome(request.identifier, (code,) * len(request.filters)))
+
+    def left_again(self) -> set[str]:
+        return {each for one in self.asked if isinstance(one, UnsubscribeRequest) for each in one.filters}
 
     @precondition(lambda self: self.lane is not None)
     @rule(
@@ -827,9 +856,7 @@ class Receiving(RuleBasedStateMachine):
             self.most_unacknowledged = max(self.most_unacknowledged, len(self.session))
             self.unacknowledged.append(identifier)
             self.note_arrival(sent)
-            leaving = [
-                each for request in self.asked if isinstance(request, UnsubscribeRequest) for each in request.filters
-            ]
+            leaving = self.left_again() | self.not_let_go
             wanted = any(matches(reader.filter, topic) for reader in self.readers.values())
             if not wanted and any(matches(each, topic) for each in leaving):
                 self.unwanted.add(sent.text)

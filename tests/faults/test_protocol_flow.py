@@ -15,7 +15,7 @@ CONNECTED, RECONNECTING = ConnectionState.CONNECTED, ConnectionState.RECONNECTIN
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 
 PUBACK, PUBREC, PUBREL, PUBCOMP = 0x40, 0x50, 0x62, 0x70
-REFUSED_FOR_GOOD, REFUSED_FOR_NOW = (0x87, 0x90, 0x99), (0x97, 0x80, 0x83)
+REFUSED_FOR_GOOD, REFUSED_FOR_NOW = (0x87, 0x90, 0x99), (0x97, 0x80, 0x83, 0x91)
 
 
 def ack(kind: int, identifier: int, code: int = 0) -> bytes:
