@@ -135,11 +135,11 @@ class OutboxFile:
         self._connection = connection
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
+        connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
         if prepare(connection) and is_new:
             self._sync_directory()
-        self._tables = Tables(connection, self._machine.clocks)
+        self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
 
     def _make_file(self) -> bool:
         """Make sure that there is a file, for nobody else's eyes. True if there was none."""
