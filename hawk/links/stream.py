@@ -4,7 +4,9 @@ One task writes and one reads. The reader may write once, at the end: the DISCON
 broke. Dialing, and what a stream is made of, are elsewhere.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import anyio
 import anyio.lowlevel
@@ -193,14 +195,12 @@ async def _shake_hands(stream: ByteStream, config: Config, request: ConnectReque
 
 def _joined(encoded: list[bytes]) -> Iterator[bytes]:
     """The same bytes in the same order, small packets joined up to `CHUNK_BYTES`."""
-    start = size_bytes = 0
-    for index, data in enumerate(encoded):
-        if size_bytes and size_bytes + len(data) > CHUNK_BYTES:
-            yield b"".join(encoded[start:index])
-            start, size_bytes = index, 0
-        size_bytes += len(data)
-    if size_bytes:
-        yield b"".join(encoded[start:])
+    ends = list(accumulate(map(len, encoded)))
+    start = joined_bytes = 0
+    while start < len(encoded):
+        end = max(start + 1, bisect_right(ends, joined_bytes + CHUNK_BYTES))
+        yield b"".join(encoded[start:end])
+        start, joined_bytes = end, ends[end - 1]
 
 
 def _cause_of(error: Exception) -> Cause:

@@ -56,6 +56,62 @@ def test_what_is_encoded_decodes_to_the_same(packets: list[Publish]) -> None:
     assert [tuple(delivery) for delivery in arrivals.inbound] == [tuple(packet) for packet in packets]
 
 
+ALIKE = st.builds(
+    Message,
+    st.sampled_from(["a", "topic/one", "topic/two", "t\u00e9l\u00e9/\u2713"]),
+    st.sampled_from([b"", b"x", b"y", b"\0" * 127, b"z" * 127, b"w" * 128]),
+    st.integers(0, 2),
+    st.booleans(),
+    st.sampled_from([NO_PROPERTIES, Properties(content_type="c")]),
+)
+
+
+@given(st.lists(st.tuples(ALIKE, st.integers(1, 65_535), st.booleans()), max_size=60), st.integers(0, 3))
+def test_what_follows_a_template_is_what_the_codec_would_have_written(
+    drawn: list[tuple[Message, int, bool]], topic_alias_maximum: int
+) -> None:
+    packets = [Publish(each, number, again) if each.qos else Publish(each) for each, number, again in drawn]
+    encoder, names = Encoder(topic_alias_maximum=topic_alias_maximum), dict[int, str]()
+    written = b"".join(encoder.encode(packets))
+    spelled_out = b""
+    for packet in mqtt5_packets(written):
+        if packet.topic_alias is not None:
+            names.setdefault(packet.topic_alias, packet.topic)
+            packet = replace_alias(packet, names[packet.topic_alias])
+        spelled_out += packet.write()
+    assert spelled_out == b"".join(encode([packet])[0] for packet in packets)
+
+
+def mqtt5_packets(written: bytes) -> list[mqtt5.PublishPacket]:
+    packets, at = [], 0
+    while at < len(written):
+        packet, size = mqtt5.read(memoryview(written)[at:])
+        assert isinstance(packet, mqtt5.PublishPacket)
+        packets.append(packet)
+        at += size
+    return packets
+
+
+def replace_alias(packet: mqtt5.PublishPacket, topic: str) -> mqtt5.PublishPacket:
+    return mqtt5.PublishPacket(
+        topic,
+        packet.payload,
+        qos=packet.qos,
+        retain=packet.retain,
+        packet_id=packet.packet_id,
+        duplicate=packet.duplicate,
+        content_type=packet.content_type,
+    )
+
+
+def test_no_template_lets_a_wrong_identifier_pass() -> None:
+    for qos, right, wrong in ((0, 0, 5), (1, 5, 0), (2, 5, 0)):
+        encoder, message = Encoder(), Message("a", b"", qos)
+        encoder.encode([Publish(message, right), Publish(Message("a", b"", 0))])
+        with pytest.raises(ValueError, match="Packet ID"):
+            encoder.encode([Publish(message, wrong)])
+
+
 def test_each_rare_packet_reads_back_as_it_was_meant() -> None:
     filters = (SubscribeFilter("a/#", 2), SubscribeFilter("$share/g/b", 0))
     packets: list[Outgoing] = [
