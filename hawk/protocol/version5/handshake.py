@@ -10,7 +10,13 @@ import mqtt5
 from hawk.config import Config
 from hawk.errors import ProtocolError
 from hawk.packets import Connack, ConnectRequest
-from hawk.protocol.framing import MALFORMED_PACKET, PROTOCOL_VIOLATION, check_property_length, frame_length
+from hawk.protocol.framing import (
+    MALFORMED_PACKET,
+    PROTOCOL_VIOLATION,
+    check_property_length,
+    check_texts,
+    frame_length,
+)
 from hawk.protocol.version5.guard import read_packet
 from hawk.protocol.version5.reasons import legible, reason_text
 
@@ -95,10 +101,10 @@ def _read_311(received: bytes | bytearray) -> Connack:
 
 def _connack(packet: mqtt5.ConnAckPacket) -> Connack:
     code = int(packet.reason_code)
-    assigned = packet.assigned_client_id
-    if assigned is not None and "\0" in assigned:
-        what = "the assigned client identifier contains U+0000"
-        raise ProtocolError(what, reason_code=MALFORMED_PACKET, packet_type=_CONNACK)
+    names = (packet.assigned_client_id, packet.authentication_method)
+    check_texts((*names, packet.response_info, packet.server_reference, packet.reason_str), _CONNACK)
+    for pair in packet.user_properties:
+        check_texts(pair, _CONNACK)
     return Connack(
         reason_code=code,
         reason=reason_text(code, packet.reason_str),
@@ -109,7 +115,7 @@ def _connack(packet: mqtt5.ConnAckPacket) -> Connack:
         retain_available=packet.retain_available,
         topic_alias_maximum=packet.topic_alias_max,
         server_keep_alive_s=packet.server_keep_alive,
-        assigned_client_identifier=assigned,
+        assigned_client_identifier=packet.assigned_client_id,
         session_expiry_s=packet.session_expiry_interval,
         wildcard_available=packet.wildcard_subscription_available,
         shared_available=packet.shared_subscription_available,
