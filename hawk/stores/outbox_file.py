@@ -23,7 +23,7 @@ from hawk.stores.machine import Machine
 from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
 from hawk.stores.salvage import is_outbox, rescue, take_over
-from hawk.stores.schema import prepare
+from hawk.stores.schema import PAGE_BYTES, check_tables, prepare
 from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
@@ -133,12 +133,14 @@ class OutboxFile:
         is_new = self._make_file()
         connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
         self._connection = connection
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
         if prepare(connection) and is_new:
             self._sync_directory()
+        check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
 
     def _make_file(self) -> bool:
@@ -235,7 +237,9 @@ class OutboxFile:
         full = code_of(error) in _FULL
         if full or getattr(error, "sqlite_errorcode", 0) in _PERHAPS_FULL:
             self._ballast.give_up()
-        if not full:
+        if full:
+            self._shrink_log()
+        else:
             self._drop_connection()
         if full and changes.insert:
             raise self._failure(error) from error
@@ -246,6 +250,14 @@ class OutboxFile:
             raise self._failure(again) from again
         if not full:
             log_event(logger, logging.WARNING, "outbox was reopened", path=self.path, why=str(error))
+
+    def _shrink_log(self) -> None:
+        """Take what the log holds into the file, where deletions need no new room, and the log's own room back."""
+        connection, _ = self._present()
+        try:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            log_event(logger, logging.DEBUG, "outbox log not shrunk", path=self.path, why=str(error))
 
     def _read(self, request: ReadPage) -> Page:
         if self._connection is None:

@@ -1,13 +1,15 @@
 """A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one.
 
-Rows are read from both sides of what cannot be read, and only those that match their checksum are taken. Every step may be
-interrupted: the new file counts once it has its last name but one, and `take_over` ends what was begun.
+Rows are read on both sides of what cannot be read, and only those that match their checksum are taken. Where the file does
+not even know its tables any more, it is read with the first page of a new one, whose tables begin on the same pages. Every
+step may be interrupted: the new file counts once it has its last name but one, and `take_over` ends what was begun.
 """
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_progress
-from hawk.stores.schema import APPLICATION_ID, prepare
+from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, is_sound, prepare
 from hawk.stores.tables import Tables
 
 _APPLICATION_ID_AT = 68
@@ -39,10 +41,11 @@ def rescue(path: Path, machine: Machine) -> tuple[Path, int]:
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(sqlite3.connect(unfinished, isolation_level=None)) as new:
+        new.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         prepare(new)
-        with closing(sqlite3.connect(path, isolation_level=None)) as old:
-            old.execute("PRAGMA query_only = ON")
-            lost = _copy(old, new, machine, inodes=(path.stat().st_ino, unfinished.stat().st_ino))
+        inodes = (path.stat().st_ino, unfinished.stat().st_ino)
+        with _legible(path, unfinished) as old:
+            lost = _copy(old, new, machine, inodes=inodes)
     unfinished.rename(beside(path, ".rescued"))
     kept = take_over(path)
     assert kept is not None, "the rescued file has just been put there"
@@ -62,6 +65,48 @@ def take_over(path: Path) -> Path | None:
     rescued.rename(path)
     sync_directory(path)
     return kept
+
+
+@contextmanager
+def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
+    """The damaged file, open for reading: as it is if it knows its tables, else a copy of it that does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+        old.execute("PRAGMA query_only = ON")
+        if _knows_its_tables(old):
+            yield old
+            return
+    graft = beside(path, ".graft")
+    try:
+        _graft(path, new, graft)
+        with closing(sqlite3.connect(graft, isolation_level=None)) as old:
+            old.execute("PRAGMA query_only = ON")
+            yield old
+    finally:
+        for ending in ("", "-wal", "-shm"):
+            beside(graft, ending).unlink(missing_ok=True)
+
+
+def _knows_its_tables(connection: sqlite3.Connection) -> bool:
+    try:
+        return is_sound(connection)
+    except sqlite3.Error:
+        return False
+
+
+def _graft(path: Path, new: Path, graft: Path) -> None:
+    """Copy a file and its log, with the first page of a new one, but of its own size and with no free pages."""
+    pages = max(1, path.stat().st_size // PAGE_BYTES)
+    with new.open("rb") as file:
+        first = bytearray(file.read(PAGE_BYTES))
+    first[18:20] = b"\2\2"  # a log may stand beside it
+    first[28:40] = pages.to_bytes(4, "big") + bytes(8)
+    shutil.copyfile(path, graft)
+    graft.chmod(0o600)
+    with graft.open("r+b") as file:
+        file.write(first)
+    log = beside(path, "-wal")
+    if log.exists():
+        shutil.copyfile(log, beside(graft, "-wal"))
 
 
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> int:
@@ -118,27 +163,32 @@ def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tup
 
 def _readable(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
     """Every row that can be read, each once, by its number. Where some cannot be, the search goes on behind them."""
-    query = f"SELECT number, {columns} FROM {table} WHERE number > ? ORDER BY number"  # noqa: S608 - names of our own
-    after: int | None = 0
-    while after is not None:
+    query = f"SELECT number, {columns} FROM {table} WHERE number >= ? ORDER BY number"  # noqa: S608 - names of our own
+    begin: int | None = 1
+    while begin is not None:
         try:
-            for row in connection.execute(query, (after,)):
-                if row[0] > after:
-                    after = row[0]
+            for row in connection.execute(query, (begin,)):
+                if isinstance(row[0], int) and begin <= row[0] < _WIDEST_GAP:
+                    begin = row[0] + 1
                     yield row
             return
         except sqlite3.Error:
-            after = _behind_the_gap(connection, query, after)
+            # sqlite3 looks a row ahead, so the last one before the damage has not been given yet.
+            row = _first_row(connection, f"{query} LIMIT 1", begin)
+            if row is not None and isinstance(row[0], int):
+                yield row
+                begin = row[0]
+            begin = _behind_the_gap(connection, f"{query} LIMIT 1", begin)
 
 
-def _behind_the_gap(connection: sqlite3.Connection, query: str, after: int) -> int | None:
-    """The least number behind which something can be read again, found by ever larger steps, and then by halves."""
+def _behind_the_gap(connection: sqlite3.Connection, query: str, begin: int) -> int | None:
+    """The least number from which something can be read again, found by ever larger steps, and then by halves."""
     step = 1
-    while not _can_read(connection, query, after + step):
+    while not _can_read(connection, query, begin + step):
         step *= 2
-        if step > _WIDEST_GAP - after:
+        if step > _WIDEST_GAP - begin:
             return None
-    least, most = after + step // 2, after + step
+    least, most = begin + step // 2, begin + step
     while least + 1 < most:
         middle = (least + most) // 2
         if _can_read(connection, query, middle):
@@ -148,17 +198,17 @@ def _behind_the_gap(connection: sqlite3.Connection, query: str, after: int) -> i
     return most
 
 
-def _can_read(connection: sqlite3.Connection, query: str, after: int) -> bool:
+def _can_read(connection: sqlite3.Connection, query: str, begin: int) -> bool:
     try:
-        connection.execute(query, (after,)).fetchone()
+        connection.execute(query, (begin,)).fetchone()
     except sqlite3.Error:
         return False
     return True
 
 
-def _first_row(connection: sqlite3.Connection, query: str) -> tuple[Any, ...] | None:
+def _first_row(connection: sqlite3.Connection, query: str, *values: int) -> tuple[Any, ...] | None:
     try:
-        row: tuple[Any, ...] | None = connection.execute(query).fetchone()
+        row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
     except sqlite3.Error:
         return None
     return row

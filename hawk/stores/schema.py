@@ -4,12 +4,15 @@ Another keeper of the same file adds a table of its own as one more step.
 """
 
 import sqlite3
+from contextlib import closing
 from typing import Final
 
 from hawk.errors import StoreFailed
 
 APPLICATION_ID: Final = 0x6861776B
 """`hawk` in ASCII: how a file is told from every other SQLite database."""
+
+PAGE_BYTES: Final = 4096
 
 STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -40,6 +43,8 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
 
 VERSION: Final = len(STEPS)
 
+_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
 
 def prepare(connection: sqlite3.Connection, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> bool:
     """Bring a file to the present version, a new one from nothing. True if anything had to be done.
@@ -53,7 +58,7 @@ def prepare(connection: sqlite3.Connection, *, steps: tuple[tuple[str, ...], ...
     try:
         for step in steps[version:]:
             for statement in step:
-                connection.execute(statement)
+                _add(connection, statement)
         # Both are part of the transaction.
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {len(steps)}")
@@ -76,6 +81,8 @@ def version_of(connection: sqlite3.Connection) -> int:
     if not tables and not version:
         return 0
     if application != APPLICATION_ID:
+        if is_sound(connection):
+            raise _damaged("the header of the outbox is damaged")
         raise StoreFailed("this is a SQLite database of another program; name another file for the outbox")
     if version > VERSION:
         raise StoreFailed(
@@ -83,3 +90,33 @@ def version_of(connection: sqlite3.Connection) -> int:
             "run that hawk, or name another file for the outbox"
         )
     return int(version)
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """Whether the file describes its tables as `prepare` left them. Raises sqlite3's errors."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        prepare(model)
+        wanted = set(model.execute(_TABLES))
+    return wanted <= set(connection.execute(_TABLES))
+
+
+def check_tables(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3's error for a damaged file unless it describes its tables as it should."""
+    if not is_sound(connection):
+        raise _damaged("the outbox does not know its tables any more")
+
+
+def _add(connection: sqlite3.Connection, statement: str) -> None:
+    try:
+        connection.execute(statement)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
+        # It is there already: the version that the file says it has is wrong.
+        raise _damaged(str(error)) from error
+
+
+def _damaged(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error

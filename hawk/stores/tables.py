@@ -18,7 +18,7 @@ _PLAIN = (0, Stage.QUEUED, 0, None, "")
 """What stands behind number and message in the records of which there is nothing else to write."""
 
 
-_INSERTS = tuple((size, f"INSERT INTO message VALUES {', '.join(['(?, ?, ?)'] * size)}") for size in (256, 32, 4, 1))
+_INSERTS = tuple((size, "INSERT INTO message VALUES" + ",".join(["(?, ?, ?)"] * size)) for size in (256, 32, 4, 1))
 _WAIT_FOR_THE_DISK = "PRAGMA synchronous = FULL"
 _LEAVE_IT_TO_THE_SYSTEM = "PRAGMA synchronous = NORMAL"
 
