@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
 
 FORMAT = 1
+KILLED = "killed"
+"""The cause of the state "disconnected" of a client that `client.crash` has killed."""
 _DECIMALS = 6
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
@@ -102,6 +104,15 @@ class Delivered(NamedTuple):
     times: int = 1
 
 
+class Subscribed(NamedTuple):
+    """One client's application receives what matches `filter` from now on."""
+
+    at_s: float
+    client: str
+    filter: str
+    qos: int
+
+
 class Received(NamedTuple):
     """An application that subscribed was given the message; `client` is the one that received."""
 
@@ -162,7 +173,18 @@ class Ended(NamedTuple):
 
 
 Event = (
-    StateEntered | FaultRan | Sent | Accepted | Delivered | Received | FateMet | QueueDepth | Attempted | Logged | Ended
+    StateEntered
+    | FaultRan
+    | Sent
+    | Accepted
+    | Delivered
+    | Subscribed
+    | Received
+    | FateMet
+    | QueueDepth
+    | Attempted
+    | Logged
+    | Ended
 )
 
 
@@ -203,6 +225,7 @@ _KINDS: Final[Mapping[str, type]] = {
     "sent": Sent,
     "accepted": Accepted,
     "delivered": Delivered,
+    "subscribed": Subscribed,
     "received": Received,
     "fate": FateMet,
     "queue": QueueDepth,

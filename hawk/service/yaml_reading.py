@@ -28,8 +28,13 @@ for _kind, _pattern in (("null", NULL), ("bool", BOOLEAN), ("int", INTEGER), ("f
     _CoreSchemaLoader.add_implicit_resolver(f"{_TAG}{_kind}", _pattern, None)
 
 
-def read_yaml(text: str, source: str) -> Tree:
-    """Read one YAML document, two mappings deep. Every mistake in it is a problem with its place; nothing is raised."""
+def read_yaml(
+    text: str, source: str, *, deepest: int = _DEEPEST, lists: bool = False, needs: str = "a section `mqtt:`"
+) -> Tree:
+    """Read one YAML document, `deepest` mappings and lists deep. Every mistake in it is a problem with its place; nothing
+    is raised. With `lists` the value of a list is a list of items without a key, else an empty list. `needs`: what an
+    empty file lacks.
+    """
     try:
         loader = _CoreSchemaLoader(text)
     except yaml.reader.ReaderError as error:
@@ -48,17 +53,18 @@ def read_yaml(text: str, source: str) -> Tree:
     finally:
         loader.dispose()
     if root is None:
-        return Tree(None, [Place(source, 1, 1).problem("YAML", "the file is empty; it needs a section `mqtt:`")])
-    reading = _Reading(source)
+        return Tree(None, [Place(source, 1, 1).problem("YAML", f"the file is empty; it needs {needs}")])
+    reading = _Reading(source, lists=lists)
     at = _place(source, root.start_mark)
-    return Tree(Item("", at, reading.value(root, deepest=_DEEPEST), at), reading.problems)
+    return Tree(Item("", at, reading.value(root, deepest=deepest), at), reading.problems)
 
 
 class _Reading:
     """One walk over the nodes of a document, which gathers what is wrong on its way."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, lists: bool) -> None:
         self._source = source
+        self._lists = lists
         self.problems: list[Problem] = []
 
     def value(self, node: yaml.Node, *, deepest: int) -> object:
@@ -68,6 +74,11 @@ class _Reading:
                 return self._scalar(node)
             case yaml.MappingNode():
                 return tuple(self._items(node, deepest=deepest)) if deepest else ()
+            case yaml.SequenceNode() if self._lists and deepest:
+                return [
+                    Item("", self._place(each), self.value(each, deepest=deepest - 1), self._place(each))
+                    for each in node.value
+                ]
             case _:
                 return []
 

@@ -6,6 +6,7 @@ Time is anyio's, randomness is given, and there are no threads: in virtual time 
 """
 
 import socket
+import ssl
 from collections.abc import Callable
 from math import inf
 from random import Random
@@ -19,8 +20,8 @@ from hawk.testing.network_stream import NetworkStream
 from hawk.testing.network_transit import Transit, Way
 
 FAULTS = (
-    *("latency", "jitter", "bandwidth", "slice", "coalesce", "refuse", "name_lookup"),
-    *("blackhole", "stall", "reset", "cut", "half_close", "cut_after"),
+    *("latency", "jitter", "bandwidth", "slice", "coalesce", "refuse", "name_lookup", "slow_name_lookup"),
+    *("blackhole", "stall", "reset", "cut", "half_close", "cut_after", "tls_expired", "tls_stall"),
 )
 """The keys of `Network.bites`."""
 
@@ -33,7 +34,9 @@ class Network:
 
     `latency_s`, `jitter_s`: every send is delayed by the first and up to the second; order is kept. A connect takes
     two latencies.
-    `bandwidth_bytes_per_s`: of each direction of each link; above 0 (0 is `stall`).
+    `bandwidth_bytes_per_s`: of each direction of each link; above 0 (0 is `stall`). `bandwidth_up_bytes_per_s` and
+    `bandwidth_down_bytes_per_s`: of that direction alone; the smaller counts.
+    `name_lookup_s`: a connect takes so much longer before anything else.
     `slice_bytes`: a `receive` returns from 1 to that many bytes.
     `coalesce_s`: what is sent within that time arrives as one.
 
@@ -49,7 +52,8 @@ class Network:
     ) -> None:
         self.latency_s = 0.0
         self.jitter_s = 0.0
-        self.bandwidth_bytes_per_s = inf
+        self.bandwidth_bytes_per_s = self.bandwidth_up_bytes_per_s = self.bandwidth_down_bytes_per_s = inf
+        self.name_lookup_s = 0.0
         self.slice_bytes = 0
         self.coalesce_s = 0.0
         self.bites = dict.fromkeys(FAULTS, 0)
@@ -59,6 +63,7 @@ class Network:
         self._links: dict[_Link, None] = {}
         self._tasks: TaskGroup | None = None
         self._refusing = self._nameless = self._stalled = False
+        self._tls: Literal["good", "expired", "stalled"] = "good"
         self._dark: tuple[Way, ...] = ()
         self._cut_after_bytes: int | None = None
         self._healed = anyio.Event()
@@ -85,8 +90,12 @@ class Network:
     async def connect(self) -> NetworkStream:
         """The client's end of a new link; the server's end has been accepted. Hangs in a blackhole or a stall.
 
-        Raises `ConnectionRefusedError` or `socket.gaierror` when told to. Cancelling leaves nothing behind.
+        Raises `ConnectionRefusedError`, `socket.gaierror` or `ssl.SSLCertVerificationError` when told to. Cancelling
+        leaves nothing behind.
         """
+        if self.name_lookup_s:
+            self.bites["slow_name_lookup"] += 1
+            await anyio.sleep(self.name_lookup_s)
         if self._nameless:
             self.bites["name_lookup"] += 1
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
@@ -99,6 +108,7 @@ class Network:
         if self._refusing:
             self.bites["refuse"] += 1
             raise ConnectionRefusedError("connection refused")
+        await self._shake_hands()
         link = _Link(self, self._cut_after_bytes)
         for old in [old for old in self._links if old.is_over]:
             del self._links[old]
@@ -120,6 +130,19 @@ class Network:
         self._refusing = self._nameless = False
         self._on_listening(True)
 
+    def certificate_expired(self) -> None:
+        """From now on TLS fails: `connect` raises `ssl.SSLCertVerificationError`. Links that live are left alone."""
+        self._tls = "expired"
+
+    def tls_stalls(self) -> None:
+        """From now on the TLS handshake gets no answer: connects hang, those under way until `tls_works`."""
+        self._tls = "stalled"
+
+    def tls_works(self) -> None:
+        """Ends `certificate_expired` and `tls_stalls`."""
+        self._tls = "good"
+        self._wake_waiting()
+
     def blackhole(self, way: Literal["both", "up", "down"] = "both") -> None:
         """From now on bytes vanish on that way (up is towards the server), ends of streams too; connects hang.
 
@@ -135,8 +158,7 @@ class Network:
     def heal(self) -> None:
         """Ends `blackhole` and `stall`."""
         self._dark, self._stalled = (), False
-        self._healed.set()
-        self._healed = anyio.Event()
+        self._wake_waiting()
 
     def reset_all(self) -> None:
         """Break every link now, as an RST does: both ends raise `BrokenResourceError`; what was not read is gone."""
@@ -163,14 +185,15 @@ class Network:
             if way != "up":
                 link.down.finish()
 
-    def cut_after(self, bytes_up: int | None) -> None:
+    def cut_after(self, bytes_up: int | None, *, links_to_come: bool = True) -> None:
         """Break each link, those that live and those to come, after it has carried so many more bytes up; None: never.
 
         The server receives exactly those bytes, then `BrokenResourceError`; the client's end breaks at once.
         """
         if bytes_up is not None and bytes_up < 1:
             raise ValueError("bytes_up must be at least 1")
-        self._cut_after_bytes = bytes_up
+        if links_to_come:
+            self._cut_after_bytes = bytes_up
         for link in self._links:
             link.up.bytes_to_cut = bytes_up
 
@@ -178,7 +201,7 @@ class Network:
     def is_calm(self) -> bool:
         """Whether what is sent now may arrive in the same instant."""
         interfered = self._dark or self._stalled or self.latency_s or self.jitter_s or self.coalesce_s
-        return not interfered and self.bandwidth_bytes_per_s == inf
+        return not interfered and self._narrowest_bytes_per_s == inf
 
     @property
     def is_stalled(self) -> bool:
@@ -188,6 +211,11 @@ class Network:
     def is_dark(self, way: Way) -> bool:
         """Whether bytes vanish on that way."""
         return way in self._dark
+
+    def bandwidth_of(self, way: Way) -> float:
+        """How many bytes pass that way in a second."""
+        of_way = self.bandwidth_up_bytes_per_s if way == "up" else self.bandwidth_down_bytes_per_s
+        return min(self.bandwidth_bytes_per_s, of_way)
 
     async def wait_until_healed(self) -> None:
         """Wait for the next `heal`."""
@@ -202,6 +230,22 @@ class Network:
             raise RuntimeError("a Network works inside its `async with` block")
         if not self._over:
             self._tasks.start_soon(transit.deliver)
+
+    @property
+    def _narrowest_bytes_per_s(self) -> float:
+        return min(self.bandwidth_bytes_per_s, self.bandwidth_up_bytes_per_s, self.bandwidth_down_bytes_per_s)
+
+    async def _shake_hands(self) -> None:
+        while self._tls == "stalled":
+            self.bites["tls_stall"] += 1
+            await self._healed.wait()
+        if self._tls == "expired":
+            self.bites["tls_expired"] += 1
+            raise ssl.SSLCertVerificationError(1, "certificate verify failed: certificate has expired")
+
+    def _wake_waiting(self) -> None:
+        self._healed.set()
+        self._healed = anyio.Event()
 
     def _break_links(self) -> int:
         living = [link for link in self._links if not link.is_over]

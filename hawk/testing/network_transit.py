@@ -21,7 +21,6 @@ class Weather(Protocol):
 
     latency_s: float
     jitter_s: float
-    bandwidth_bytes_per_s: float
     slice_bytes: int
     coalesce_s: float
     bites: dict[str, int]
@@ -37,6 +36,9 @@ class Weather(Protocol):
 
     def is_dark(self, way: Way) -> bool:
         """Whether bytes vanish on that way."""
+
+    def bandwidth_of(self, way: Way) -> float:
+        """How many bytes pass that way in a second."""
 
     async def wait_until_healed(self) -> None:
         """Wait until nothing is dark or stalled any more."""
@@ -129,14 +131,15 @@ class Transit:
         now = anyio.current_time()
         if network.is_stalled:
             network.bites["stall"] += 1
-        if network.bandwidth_bytes_per_s == inf or isinstance(cargo, _Sign):
+        bytes_per_s = network.bandwidth_of(self._way)
+        if bytes_per_s == inf or isinstance(cargo, _Sign):
             self._line_free_at = max(self._line_free_at, now)
             self._enqueue(now, cargo)
         else:
             network.bites["bandwidth"] += 1
             for start in range(0, len(cargo), _SEGMENT_BYTES):
                 segment = cargo[start : start + _SEGMENT_BYTES]
-                self._line_free_at = max(self._line_free_at, now) + len(segment) / network.bandwidth_bytes_per_s
+                self._line_free_at = max(self._line_free_at, now) + len(segment) / bytes_per_s
                 self._enqueue(now, segment)
 
     def _enqueue(self, now: float, cargo: bytes | _Sign) -> None:

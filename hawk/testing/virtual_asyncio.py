@@ -27,6 +27,18 @@ def run_on_asyncio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJum
     return anyio.run(program, backend="asyncio", backend_options=options)
 
 
+def skip_on_asyncio(seconds: float) -> bool:
+    """Move the clock on, if this runs in virtual time on asyncio; returns whether it does."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    if not isinstance(loop, _VirtualLoop):
+        return False
+    loop.skip(seconds)
+    return True
+
+
 class _NumberedTask(asyncio.Task[Any]):
     """A task that knows how many were made before it."""
 
@@ -56,6 +68,10 @@ class _VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """The virtual time, in seconds."""
         return self._now
+
+    def skip(self, seconds: float) -> None:
+        """Let that much time pass at once."""
+        self._now += seconds
 
     def select(self, timeout: float | None) -> list[object]:
         """Called once in every pass; `timeout` is 0 while a callback is ready. There is never an event."""

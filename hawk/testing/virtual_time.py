@@ -14,8 +14,8 @@ from typing import Literal, TypeVar, TypeVarTuple
 import anyio
 
 from hawk.offload import TIME_IS_VIRTUAL
-from hawk.testing.virtual_asyncio import run_on_asyncio
-from hawk.testing.virtual_trio import run_on_trio
+from hawk.testing.virtual_asyncio import run_on_asyncio, skip_on_asyncio
+from hawk.testing.virtual_trio import run_on_trio, skip_on_trio
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -74,6 +74,17 @@ def run(
         if told is error:
             raise
         raise told from error
+
+
+def skip(seconds: float) -> None:
+    """Let that much time pass at once while nobody runs, as on a computer that sleeps; deadlines in it are due then.
+
+    Called inside a program that `run` runs. Raises RuntimeError anywhere else, and ValueError below 0.
+    """
+    if seconds < 0:
+        raise ValueError("time goes forward only")
+    if not (skip_on_trio(seconds) or skip_on_asyncio(seconds)):
+        raise RuntimeError("only virtual time can be skipped")
 
 
 class VirtualWallClock:

@@ -32,6 +32,19 @@ def run_on_trio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJump, 
         return anyio.run(main, backend="trio", backend_options={"clock": jumper.clock})
 
 
+def skip_on_trio(seconds: float) -> bool:
+    """Move the clock on, if this runs in virtual time on trio; returns whether it does."""
+    try:
+        clock = trio.lowlevel.current_clock()
+    except RuntimeError:
+        return False
+    jump = getattr(clock, "jump", None)
+    if jump is None:
+        return False
+    jump(seconds)
+    return True
+
+
 class _Abandoned(BaseException):
     """Raised in a task that must end. Not an Exception, so that loops which survive those do not survive it."""
 

@@ -116,6 +116,8 @@ class Conversation:
             self._recorder.client_identifier = identifier
             self._recorder.packet("in", "CONNECT", clean_start=packet.clean_start)
         limits = self.limits
+        if self.behaviour.refusal:
+            self.behaviour.bites["refusal"] += 1
         refusal = self.behaviour.refusal or refusal_of(packet, limits)
         if refusal:
             self.is_over = True
@@ -195,7 +197,9 @@ class Conversation:
     def _on_ping(self) -> None:
         if self._recorder is not None:
             self._recorder.packet("in", "PINGREQ")
-        if self.behaviour.answers_pings:
+        if not self.behaviour.answers_pings:
+            self.behaviour.bites["no_pingresp"] += 1
+        else:
             self._out.append(codec.PINGRESP_BYTES)
             if self._recorder is not None:
                 self._recorder.packet("out", "PINGRESP")

@@ -81,12 +81,15 @@ class Intake:
             session.awaiting_release.add(identifier)
         if behaviour.acknowledges:
             self._answer(qos, identifier, answer)
+        else:
+            behaviour.bites["no_ack"] += 1
 
     def on_pubrel(self, session: Session, identifier: int) -> None:
         """Let go of a QoS 2 identifier, and say so."""
         known = identifier in session.awaiting_release
         session.awaiting_release.discard(identifier)
         if not self._behaviour.acknowledges:
+            self._behaviour.bites["no_ack"] += 1
             return
         self._unreleased.discard(identifier)
         answer = 0 if known else PACKET_IDENTIFIER_NOT_FOUND
@@ -116,6 +119,8 @@ class Intake:
         expires_at = math.inf if expiry_s is None else now + expiry_s
         if not self._model.publish(packet, topic, qos, packet.retain, session.client_identifier, expires_at, now):
             raise Refusal(TOPIC_NAME_INVALID)
+        if self._behaviour.on_taken is not None:
+            self._behaviour.on_taken(session.client_identifier, topic, packet.payload)
 
     def _answer(self, qos: int, identifier: int, reason_code: int) -> None:
         if qos == 1:

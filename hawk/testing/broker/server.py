@@ -9,7 +9,7 @@ import anyio
 from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream, TaskGroup
 from mqtt5 import PublishPacket
 
-from hawk.testing.broker.behaviour import Behaviour, Limits
+from hawk.testing.broker.behaviour import Behaviour, Limits, OnTaken
 from hawk.testing.broker.connection import Connection
 from hawk.testing.broker.conversation import Conversation
 from hawk.testing.broker.model import BrokerModel
@@ -35,6 +35,9 @@ class Broker:
     Use it as `async with Broker() as broker`; leaving the block ends every connection. It keeps everything in memory,
     and stays as it is over `kill` and `restart` unless told to lose its sessions. No method may be called from
     another thread.
+
+    `record=False` keeps no record of packets. `on_taken` is called for each message as it is passed to subscribers, with
+    the client identifier it came from, its topic and its payload; a repeat that QoS 2 takes no second time is left out.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Broker:
         server_keep_alive_s: int | None = None,
         users: Mapping[str, str] | None = None,
         record: bool = True,
+        on_taken: OnTaken | None = None,
     ) -> None:
         self._limits = Limits(
             receive_maximum=receive_maximum,
@@ -59,11 +63,12 @@ class Broker:
             users=users,
         )
         self.records: list[Record] = []
-        self._behaviour = Behaviour()
+        self._behaviour = Behaviour(on_taken=on_taken)
         self._recording = record
         self._model = self._new_model()
         self._tasks: TaskGroup
-        self._connections: set[Connection] = set()
+        # No set: its order hangs on memory addresses, and with it the order in which links die.
+        self._connections: dict[Connection, None] = {}
         self._connections_made = 0
         self._all_gone = anyio.Event()
         self._is_up = False
@@ -98,6 +103,7 @@ class Broker:
         Raises `ConnectionRefusedError` while the broker is stopped or killed; the stream stays the caller's then.
         """
         if not self._is_up:
+            self.bites["down"] += 1
             raise ConnectionRefusedError("the broker is down")
         self._tasks.start_soon(self._serve, self._new_connection(stream))
 
@@ -125,6 +131,7 @@ class Broker:
         For the sessions it is the end of a connection: what has no delay of its own, expiry or will, is due at once.
         """
         self._is_up = False
+        self.bites["down"] += len(self._connections)
         for connection in self._connections:
             connection.kill()
         await self._close_listeners()
@@ -139,6 +146,7 @@ class Broker:
             await self.kill()
         self.resume()
         if sessions == "lose":
+            self.bites["session_lost"] += len(self._model.sessions)
             self._model = self._new_model()
         self._is_up = True
         for host, port in list(self._listeners):
@@ -163,6 +171,7 @@ class Broker:
 
     def disconnect_all(self, reason_code: int) -> None:
         """Say DISCONNECT with this reason code to every client, and close. Takes effect in the broker's own tasks."""
+        self.bites["disconnect"] += len(self._connections)
         for connection in self._connections:
             connection.end(reason_code)
 
@@ -180,6 +189,11 @@ class Broker:
             self._behaviour.answers[topic] = reason_code
         elif topic is None:
             self._behaviour.answers.clear()
+
+    @property
+    def bites(self) -> dict[str, int]:
+        """How often each of the broker's faults touched something (`behaviour.FAULTS`)."""
+        return self._behaviour.bites
 
     @property
     def answers_pings(self) -> bool:
@@ -236,14 +250,14 @@ class Broker:
         recorder = Recorder(self.records, number) if self._recording else None
         conversation = Conversation(self._model, self._limits, self._behaviour, recorder, number=number)
         connection = Connection(stream, conversation, self._schedule_will)
-        self._connections.add(connection)
+        self._connections[connection] = None
         return connection
 
     async def _serve(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             self._all_gone.set()
 
     async def _serve_tcp(self, listener: Listener[SocketStream]) -> None:

@@ -1,0 +1,376 @@
+"""Reads a scenario file: YAML into a `Scenario`, with everything that is wrong told at once, each with its place.
+
+`read_scenario(path)` raises `ConfigInvalid`; its problems are `night.yaml:7:6: timeline.1.at: not a duration (...)`.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from hawk.config import Config
+from hawk.core.topics import validate_filter, validate_topic
+from hawk.errors import ConfigInvalid, MessageInvalid, Problem
+from hawk.scenario import units
+from hawk.scenario.expectations import Expectation, NoExpectation, labels_of, parse
+from hawk.scenario.fault_kinds import FAULT_KINDS
+from hawk.scenario.model import AbortIf, BrokerPart, Fault, FaultEntry, RandomEntry, Scenario, TimelineEntry, Traffic
+from hawk.scenario.reading_timeline import read_timeline
+from hawk.scenario.sections import Section, one_of, text, truth, unknown, whole
+from hawk.service.located import Item, legible
+from hawk.service.schema import FILE_ONLY, SETTINGS, Wrong, check
+from hawk.service.yaml_reading import read_yaml
+
+LONGEST_S = 30 * 86_400.0
+MOST_CLIENTS = 10_000
+MOST_VARIANTS = 10_000
+DURATIONS = frozenset(
+    {"initial_retry_delay", "max_retry_delay", "connection_timeout", "health_check_interval"}
+    | {name for name in SETTINGS if name.endswith("_s")}
+)
+"""Settings of hawk that a scenario may write with a unit."""
+SIZES = frozenset({"message_queue_bytes", "max_packet_size"})
+
+_DEEPEST = 8
+_LARGEST_SEED = 2**63 - 1
+_NAME = re.compile(r"[\w][\w.-]*\Z")
+_ABORT = re.compile(r"\s*(queue\.depth|queue\.bytes)\s*(<=|>=|<|>)\s*(\S+)(?:\s+for\s+(\S+))?\s*\Z")
+_SEEDS = re.compile(r"\s*([0-9]+)\s*\.\.\s*([0-9]+)\s*\Z")
+_NOTHING = Scenario("", 1.0)
+
+
+def read_scenario(path: Path) -> Scenario:
+    """Read and judge the file at `path`. Raises `ConfigInvalid` with every problem."""
+    source = legible(path)
+    try:
+        data = path.read_bytes()
+        content = data.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigInvalid([Problem(source, f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid([Problem(source, "is not UTF-8 text")]) from error
+    return read_text(content, source)
+
+
+def read_text(content: str, source: str) -> Scenario:
+    """Read and judge a scenario that stands in a text. Raises `ConfigInvalid` with every problem."""
+    tree = read_yaml(content, source, deepest=_DEEPEST, lists=True, needs="a scenario (see `hawk scenario new`)")
+    problems = list(tree.problems)
+    scenario = _NOTHING if tree.top is None else _Reading(tree.top, problems).scenario()
+    if problems:
+        raise ConfigInvalid(sorted(problems, key=lambda problem: _line_and_column(problem, source)))
+    return scenario
+
+
+class _Reading:
+    """One walk through a file."""
+
+    def __init__(self, top: Item, problems: list[Problem]) -> None:
+        self._top = Section("", top, problems)
+        self._problems = problems
+
+    def scenario(self) -> Scenario:
+        top = self._top
+        top.need("hawk", _version, 1)
+        broker = self._broker()
+        timeline_items = top.entries("timeline")
+        clock: Literal["virtual", "real"] = (
+            "real" if top.take("clock", one_of("virtual", "real"), "") == "real" else "virtual"
+        )
+        settings, outbox = self._client()
+        scenario = Scenario(
+            name=top.need("name", _name, "unnamed"),
+            about=top.take("about", text, ""),
+            seed=top.take("seed", whole(0, _LARGEST_SEED), 0),
+            duration_s=top.need("duration", _duration, LONGEST_S),
+            clock="real" if broker.url else clock,
+            broker=broker,
+            settings=settings,
+            outbox=outbox,
+            traffic=tuple(
+                self._traffic(Section(f"traffic.{place}", item, self._problems))
+                for place, item in enumerate(top.entries("traffic"))
+            ),
+            timeline=read_timeline(timeline_items, self._problems),
+            matrix=self._matrix(),
+            abort_if=top.take("abort_if", _abort_if, None),
+        )
+        expectations = self._expectations(scenario.timeline)
+        self._look_across(scenario, timeline_items)
+        top.finish()
+        return Scenario(
+            **{name: getattr(scenario, name) for name in scenario.__slots__} | {"expectations": expectations}
+        )
+
+    def _broker(self) -> BrokerPart:
+        section = self._top.section("broker")
+        if section is None:
+            return BrokerPart()
+        section.take("kind", one_of("embedded"), "embedded")
+        sessions: Literal["keep", "lose"] = (
+            "lose" if section.take("session", one_of("keep", "lose"), "") == "lose" else "keep"
+        )
+        url = section.take("url", _url, None)
+        if url is not None and ("kind" in section or "session" in section):
+            section.problem_at(
+                "url", "stands beside `kind` or `session`, which are hawk's own broker's; give one of the two"
+            )
+        section.finish()
+        return BrokerPart(sessions, url)
+
+    def _client(self) -> tuple[dict[str, Any], Literal["memory", "durable"]]:
+        section = self._top.section("client")
+        if section is None:
+            return {}, "memory"
+        durable = section.take("outbox", one_of("memory", "durable"), "memory") == "durable"
+        section.take("version", _protocol_version, 5)
+        settings: dict[str, Any] = {}
+        for name in SETTINGS:
+            if name in section and name not in ("outbox", "version"):
+                value = section.take(name, _setting(name), None)
+                if name not in FILE_ONLY and (value is not None or SETTINGS[name].may_be_null):
+                    settings[name] = value
+        section.finish(also=SETTINGS)
+        try:
+            Config.from_mapping(settings)
+        except ConfigInvalid as invalid:
+            for problem in invalid.problems:
+                section.problem_at(problem.key, problem.what)
+        return settings, "durable" if durable else "memory"
+
+    def _traffic(self, section: Section) -> Traffic:
+        publishes = "pub" in section
+        topic = section.take("pub", _topic, "t") if publishes else section.need("sub", _filter, "t")
+        if publishes and "sub" in section:
+            section.item("sub")
+            section.problem_at("sub", "stands beside `pub`; give each an entry of its own")
+        rate = section.need("rate", units.rate, units.Rate(1, 1)) if publishes else None
+        traffic = Traffic(
+            topic,
+            rate,
+            clients=section.take("clients", whole(1, MOST_CLIENTS), 1),
+            qos=section.take("qos", whole(0, 2), 1),
+        )
+        if publishes:
+            start_s = section.take("start", units.duration_s, 0.0)
+            stop_s = section.take("stop", units.duration_s, None)
+            if stop_s is not None and stop_s <= start_s:
+                section.problem_at("stop", "must be later than `start`")
+            traffic = traffic._replace(
+                size_bytes=section.take("size", _payload_size, 16),
+                retain=section.take("retain", truth, False),
+                start_s=start_s,
+                stop_s=stop_s,
+            )
+        section.finish()
+        return traffic
+
+    def _matrix(self) -> dict[str, tuple[Any, ...]]:
+        section = self._top.section("matrix")
+        if section is None:
+            return {}
+        found: dict[str, tuple[Any, ...]] = {}
+        variants = 1
+        for key in section.keys:
+            item = section.item(key)
+            assert item is not None
+            reader = _axis(key)
+            if reader is None:
+                axes = ("backend", "seed", *(f"client.{name}" for name in SETTINGS))
+                self._problems.append(item.key_at.problem(section.name_of(key), unknown("axis", key, axes)))
+                continue
+            values = self._axis_values(section, item, reader, key)
+            variants *= max(1, len(values))
+            if values:
+                found[key] = values
+        if variants > MOST_VARIANTS:
+            section.problems.append(section.at.problem("matrix", f"makes {variants} runs; {MOST_VARIANTS} is the most"))
+        return found
+
+    def _axis_values(self, section: Section, item: Item, reader: Callable[[object], Any], key: str) -> tuple[Any, ...]:
+        if key == "seed" and isinstance(item.value, str) and (span := _SEEDS.match(item.value)) is not None:
+            seeds = range(int(span[1]), int(span[2]) + 1)
+            if len(seeds) > MOST_VARIANTS:
+                section.problem(item, f"more than {MOST_VARIANTS} seeds")
+                return ()
+            return tuple(seeds)
+        if not isinstance(item.value, list) or not item.value:
+            section.problem(item, "must be a list of values ([a, b])" + (", or 1..20" if key == "seed" else ""))
+            return ()
+        values = []
+        for place, each in enumerate(item.value):
+            try:
+                values.append(reader(each.value))
+            except ValueError as error:
+                self._problems.append(each.value_at.problem(f"matrix.{key}.{place}", str(error)))
+        return tuple(values)
+
+    def _expectations(self, timeline: tuple[TimelineEntry, ...]) -> tuple[Expectation, ...]:
+        labels = set(_labels(timeline))
+        found: list[Expectation] = []
+        for place, item in enumerate(self._top.entries("expect")):
+            path, at = f"expect.{place}", item.value_at
+            words, why, abort = item.value, "", False
+            if isinstance(item.value, tuple):
+                section = Section(path, item, self._problems)
+                words = section.need("check", text, "lost == 0")
+                at, path = section.place_of("check"), f"{path}.check"
+                why, abort = section.take("why", text, ""), section.take("abort", truth, False)
+                section.finish()
+            try:
+                expectation = parse(str(words), why=why, abort=abort)
+            except NoExpectation as error:
+                self._problems.append(at.problem(path, str(error)))
+                continue
+            found.append(expectation)
+            self._problems += [
+                at.problem(path, unknown("label", label, labels) if labels else f"no fault is labelled {label!r}")
+                for label in labels_of(expectation)
+                if label not in labels
+            ]
+        if "expect" not in self._top:
+            self._top.need("expect", text, "")
+        return tuple(found)
+
+    def _look_across(self, scenario: Scenario, items: list[Item]) -> None:
+        """What is wrong with one part only because of another."""
+        for place, item in enumerate(items):
+            if not isinstance(item.value, tuple):
+                continue
+            entry = Section(f"timeline.{place}", item, self._problems)
+            fault_item = entry.item("fault")
+            name = str(fault_item.value).partition("(")[0].strip() if fault_item is not None else ""
+            if (kind := FAULT_KINDS.get(name)) is not None:
+                if scenario.clock == "real" and kind.virtual_only:
+                    entry.problem_at("fault", f"{name} needs `clock: virtual`")
+                if scenario.broker.url and not kind.real:
+                    entry.problem_at(
+                        "fault", f"{name} can be done to hawk's own broker only, not to {scenario.broker.url}"
+                    )
+                if name == "host.disk_full" and scenario.outbox != "durable":
+                    entry.problem_at(
+                        "fault", "host.disk_full touches nothing without `outbox: durable` under `client:`"
+                    )
+            at_s = entry.take("at", _or_zero, 0.0)
+            if "duration" in self._top and at_s >= scenario.duration_s:
+                entry.problem_at("at", "is not before the end of the script (`duration`)")
+        if not any(each.rate is not None for each in scenario.traffic):
+            self._top.problem_at("traffic", "nothing is published: give at least one {pub: topic, rate: 1/s}")
+
+
+def _labels(timeline: tuple[TimelineEntry, ...]) -> list[str]:
+    faults: list[tuple[str, Fault]] = []
+    for entry in timeline:
+        if isinstance(entry, FaultEntry):
+            faults.append((entry.label, entry.fault))
+        elif isinstance(entry, RandomEntry):
+            faults += [("", fault) for fault in entry.pick]
+    return [label or fault.words for label, fault in faults]
+
+
+def _axis(key: str) -> Callable[[object], Any] | None:
+    """How one value of an axis is read; None for an axis that there is not."""
+    if key == "backend":
+        return one_of("trio", "asyncio")
+    if key == "seed":
+        return whole(0, _LARGEST_SEED)
+    name = key.removeprefix("client.")
+    return _setting(name) if name != key and name in SETTINGS and name not in FILE_ONLY else None
+
+
+def _setting(name: str) -> Callable[[object], Any]:
+    """One of hawk's own settings, by hawk's own rules, and a duration or a size with its unit."""
+
+    def read(value: object) -> Any:
+        given: object = value
+        if isinstance(value, str) and name in DURATIONS:
+            seconds = units.duration_s(value)
+            given = int(seconds) if seconds.is_integer() else seconds
+        elif isinstance(value, str) and name in SIZES:
+            given = units.size_bytes(value)
+        checked = check(name, given)
+        if not isinstance(checked, Wrong):
+            return checked
+        raise ValueError(checked.what)
+
+    return read
+
+
+def _version(value: object) -> int:
+    if value == 1 and not isinstance(value, bool):
+        return 1
+    raise ValueError("must be 1, the version of this format")
+
+
+def _protocol_version(value: object) -> int:
+    if value == 5 and not isinstance(value, bool):
+        return 5
+    raise ValueError("must be 5: rehearsals speak MQTT 5")
+
+
+def _name(value: object) -> str:
+    name = text(value)
+    if not _NAME.match(name):
+        raise ValueError("must be letters, digits, - and _: reports are named after it")
+    return name
+
+
+def _duration(value: object) -> float:
+    found = units.duration_s(value)
+    if not 0 < found <= LONGEST_S:
+        raise ValueError("must be longer than nothing, and at most 30d")
+    return found
+
+
+def _payload_size(value: object) -> int:
+    size = units.size_bytes(value)
+    if size > 1_000_000:
+        raise ValueError("must be at most 1MB")
+    return size
+
+
+def _topic(value: object) -> str:
+    return _valid(value, validate_topic)
+
+
+def _filter(value: object) -> str:
+    return _valid(value, validate_filter)
+
+
+def _valid(value: object, validate: Callable[[object], str]) -> str:
+    topic = text(value)
+    try:
+        validate(topic.replace("{i}", "1"))
+    except MessageInvalid as error:
+        raise ValueError(str(error)) from None
+    return topic
+
+
+def _url(value: object) -> str | None:
+    try:
+        Config.from_url(text(value))
+    except ConfigInvalid as invalid:
+        raise ValueError("; ".join(f"{problem.key} {problem.what}" for problem in invalid.problems)) from None
+    return str(value)
+
+
+def _abort_if(value: object) -> AbortIf | None:
+    found = _ABORT.match(value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError("not a condition (try queue.depth > 19000 for 10m, queue.bytes > 1MB)")
+    is_depth = found[1] == "queue.depth"
+    limit = units.count(found[3]) if is_depth else units.size_bytes(found[3])
+    return AbortIf(" ".join(str(value).split()), found[1], found[2], limit, units.duration_s(found[4] or 0))
+
+
+def _or_zero(value: object) -> float:
+    try:
+        return units.duration_s(value)
+    except ValueError:
+        return 0.0
+
+
+def _line_and_column(problem: Problem, source: str) -> tuple[int, int]:
+    line, _, rest = problem.key.removeprefix(f"{source}:").partition(":")
+    column = rest.partition(":")[0]
+    return (int(line), int(column)) if line.isdigit() and column.isdigit() else (0, 0)

@@ -1,0 +1,154 @@
+"""Runs one scenario, or many on all cores, each in a process of its own; judges each and writes its journal.
+
+A run that raises is an outcome too: a hawk that crashes is what a rehearsal is there to find.
+"""
+
+import math
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing.context import SpawnContext
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import NamedTuple
+
+from hawk.scenario.journal import Journal, Verdict, from_lines
+from hawk.scenario.judging import judge
+from hawk.scenario.model import Scenario
+from hawk.scenario.variants import folder_of
+
+JOURNAL = "journal.jsonl"
+_LOOK_EVERY_S = 0.2
+
+OnProgress = Callable[[int, float], None]
+"""Is told the place of a run in the list, and how much of it is done, from 0 to 1."""
+
+
+class Outcome(NamedTuple):
+    """How one run came out. `verdict` is None when it raised, and `error` says what. `cpu_s` is what it cost."""
+
+    scenario: Scenario
+    verdict: Verdict | None
+    journal: Path
+    error: str = ""
+    cpu_s: float = 0.0
+    end_s: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation was met."""
+        return self.verdict is not None and self.verdict.passed
+
+
+def run_one(scenario: Scenario, folder: Path, on_progress: Callable[[float], None] | None = None) -> Outcome:
+    """Run one variant by its clock, judge it, and write its journal below `folder`. Raises `OSError` when it cannot."""
+    path = folder / folder_of(scenario) / JOURNAL
+    began = time.process_time()
+    try:
+        journal = _run(scenario, on_progress)
+        verdict = judge(journal)
+    except Exception:  # noqa: BLE001 - told in the outcome, with the traceback
+        return Outcome(scenario, None, path, traceback.format_exc(), time.process_time() - began)
+    cpu_s = time.process_time() - began
+    write_journal(Journal(journal.header, journal.events, verdict), path)
+    return Outcome(scenario, verdict, path, "", cpu_s, journal.end_s)
+
+
+def run_all(
+    scenarios: Sequence[Scenario], folder: Path, *, jobs: int | None = None, on_progress: OnProgress | None = None
+) -> Iterator[Outcome]:
+    """Run them all, the longest first, and yield each outcome as it comes. `jobs`: how many at once, by default the cores.
+
+    An expectation with `abort: true` that is broken ends the sweep: what has not begun is not run.
+    Closing the iterator early ends the processes.
+    """
+    jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
+    if jobs <= 1:
+        yield from _in_this_process(scenarios, folder, on_progress)
+        return
+    context = multiprocessing.get_context("spawn")
+    progress: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
+    pool = _pool(jobs, context, progress)
+    try:
+        order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
+        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder) for place in order}
+        while waiting:
+            done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+            while not progress.empty():
+                told = progress.get()
+                if on_progress is not None:
+                    on_progress(*told)
+            for outcome in map(Future.result, done):
+                yield outcome
+                if is_abort(outcome):
+                    return
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read_journal(path: Path) -> Journal:
+    """Read a journal, or the one in a folder. Raises `OSError` or `JournalBroken`."""
+    with (path / JOURNAL if path.is_dir() else path).open(encoding="utf-8") as file:
+        return from_lines(file)
+
+
+def write_journal(journal: Journal, path: Path) -> None:
+    """Write a journal; the folder is made. Raises `OSError`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(journal.lines())
+
+
+def is_abort(outcome: Outcome) -> bool:
+    """Whether this outcome ends a sweep."""
+    if outcome.verdict is None:
+        return False
+    stops = {each.text for each in outcome.scenario.expectations if each.abort}
+    return any(not row.passed and row.expectation in stops for row in outcome.verdict.rows)
+
+
+def _run(scenario: Scenario, on_progress: Callable[[float], None] | None) -> Journal:
+    from hawk.scenario.simulation import simulate
+
+    return simulate(scenario, on_progress=on_progress)
+
+
+def _in_this_process(scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress | None) -> Iterator[Outcome]:
+    for place, scenario in enumerate(scenarios):
+
+        def tell(share: float, place: int = place) -> None:
+            if on_progress is not None:
+                on_progress(place, share)
+
+        outcome = run_one(scenario, folder, tell)
+        yield outcome
+        if is_abort(outcome):
+            return
+
+
+def _weight(scenario: Scenario) -> float:
+    """About how long a run takes, in messages and dials."""
+    per_s = sum(
+        each.clients * each.rate.messages / each.rate.every_s for each in scenario.traffic if each.rate is not None
+    )
+    return math.inf if scenario.clock == "real" else scenario.duration_s * (per_s + scenario.clients / 10)
+
+
+def _pool(jobs: int, context: SpawnContext, progress: "SimpleQueue[tuple[int, float]]") -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin_worker, initargs=(progress,))
+
+
+_progress: "SimpleQueue[tuple[int, float]] | None" = None
+
+
+def _begin_worker(progress: "SimpleQueue[tuple[int, float]]") -> None:
+    global _progress  # noqa: PLW0603 - the one thing that a worker is given before its work
+    _progress = progress
+
+
+def _run_in_worker(place: int, scenario: Scenario, folder: Path) -> Outcome:
+    queue = _progress
+    return run_one(scenario, folder, None if queue is None else lambda share: queue.put((place, share)))

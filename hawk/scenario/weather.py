@@ -1,0 +1,259 @@
+"""What each kind of fault does to the world, and how often it touched something.
+
+`Weather.begin` and `end` are called for each occurrence, in order. Lasting faults may overlap: what the network is like
+is made anew of all that go on whenever one begins or ends.
+"""
+
+from collections.abc import Iterable
+from math import inf
+from typing import Literal, Protocol
+
+from hawk.scenario.fault_kinds import FAULT_KINDS
+from hawk.scenario.model import Sessions
+from hawk.scenario.schedule import Occurrence
+from hawk.testing.broker import Broker
+
+Way = Literal["up", "down", "both"]
+_KILLED, _STOPPED = "broker.down", "broker.restart"
+
+
+class Links(Protocol):
+    """The network between the clients and the broker: `hawk.testing.Network`, or what stands for it on sockets."""
+
+    latency_s: float
+    jitter_s: float
+    bandwidth_up_bytes_per_s: float
+    bandwidth_down_bytes_per_s: float
+    slice_bytes: int
+    name_lookup_s: float
+    bites: dict[str, int]
+
+    def refuse(self) -> None:
+        """Refuse new connections."""
+
+    def name_lookup_fails(self) -> None:
+        """Know no name."""
+
+    def allow(self) -> None:
+        """End both."""
+
+    def certificate_expired(self) -> None:
+        """Fail every handshake."""
+
+    def tls_stalls(self) -> None:
+        """Answer no handshake."""
+
+    def tls_works(self) -> None:
+        """End both."""
+
+    def blackhole(self, way: Way = "both") -> None:
+        """Let bytes vanish."""
+
+    def heal(self) -> None:
+        """End the blackhole."""
+
+    def reset_all(self) -> None:
+        """Break every link."""
+
+    def cut_all(self) -> None:
+        """End every link."""
+
+    def half_close(self, way: Way = "up") -> None:
+        """End one way of every link."""
+
+    def cut_after(self, bytes_up: int | None, *, links_to_come: bool = True) -> None:
+        """Break each link after so many bytes, those to come or not."""
+
+
+class Hosts(Protocol):
+    """The computers and programs of the clients."""
+
+    bites: dict[str, int]
+
+    async def crash(self, client: int, down_s: float) -> None:
+        """Kill one client, or with 0 all; start them again after `down_s`."""
+
+    def fill_disk(self, full: bool) -> None:
+        """No outbox can be written, or all can again."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time go on while nobody runs."""
+
+    def set_calendar(self, by_s: float) -> None:
+        """Move every calendar."""
+
+
+_LINK_BITES = {
+    "dns.fail": ("name_lookup",),
+    "dns.slow": ("slow_name_lookup",),
+    "link.refuse": ("refuse",),
+    "link.blackhole": ("blackhole",),
+    "link.reset": ("reset",),
+    "link.latency": ("latency", "jitter"),
+    "link.bandwidth": ("bandwidth",),
+    "link.slice": ("slice",),
+    "link.cut": ("cut", "half_close", "cut_after"),
+    "tls.expired": ("tls_expired",),
+    "tls.stall": ("tls_stall",),
+    "mqtt.connack": ("reset",),
+    "mqtt.session_lost": (),
+}
+_BROKER_BITES = {
+    "mqtt.connack": ("refusal",),
+    "mqtt.disconnect": ("disconnect",),
+    "mqtt.no_ack": ("no_ack",),
+    "mqtt.drop_pingresp": ("no_pingresp",),
+    "mqtt.session_lost": ("session_lost",),
+    "broker.down": ("down",),
+    "broker.restart": ("down", "disconnect"),
+    "broker.pause": ("paused",),
+}
+
+
+class Weather:
+    """The faults of one run. `broker` is None where it is somebody else's: then none of its faults is in the script."""
+
+    def __init__(self, links: Links, broker: Broker | None, hosts: Hosts, *, sessions: Sessions) -> None:
+        self._links = links
+        self._broker = broker
+        self._hosts = hosts
+        self._sessions: Sessions = sessions
+        self._active: list[Occurrence] = []
+
+    def bites(self, kind: str) -> int:
+        """How often faults of that kind have touched something so far."""
+        found = sum(self._links.bites[name] for name in _LINK_BITES.get(kind, ()))
+        if self._broker is not None:
+            found += sum(self._broker.bites[name] for name in _BROKER_BITES.get(kind, ()))
+        return found + self._hosts.bites.get(kind, 0)
+
+    async def begin(self, occurrence: Occurrence) -> None:
+        """Let a fault begin; a blow is over when this returns."""
+        fault = occurrence.fault
+        if FAULT_KINDS[fault.kind].lasting:
+            self._active.append(occurrence)
+        broker, links = self._broker, self._links
+        match fault.kind:
+            case "link.reset":
+                links.reset_all()
+            case "link.cut" if fault.arguments["after"]:
+                links.cut_after(fault.arguments["after"], links_to_come=False)
+            case "link.cut" if fault.way != "both":
+                links.half_close(_way(fault.way))
+            case "link.cut":
+                links.cut_all()
+            case "mqtt.connack" if broker is not None:
+                self._set_refusal()
+                links.reset_all()
+            case "mqtt.disconnect" if broker is not None:
+                broker.disconnect_all(FAULT_KINDS[fault.kind].reasons[fault.reason])
+            case "mqtt.session_lost" if broker is not None:
+                if broker.is_up:
+                    await broker.restart(sessions="lose")
+            case "broker.down" if broker is not None and broker.is_up:
+                await broker.kill()
+            case "broker.restart" if broker is not None and broker.is_up:
+                await broker.stop()
+            case "client.crash":
+                await self._hosts.crash(fault.arguments["client"], occurrence.ends_at_s - occurrence.begins_at_s)
+            case "host.suspend":
+                self._hosts.sleep(occurrence.ends_at_s - occurrence.begins_at_s)
+            case "host.clock_jump":
+                forward = fault.arguments["direction"] == "forward"
+                self._hosts.set_calendar(fault.arguments["by"] * (1 if forward else -1))
+            case _:
+                await self._changed(fault.kind)
+
+    async def end(self, occurrence: Occurrence) -> None:
+        """Let a lasting fault end."""
+        self._active.remove(occurrence)
+        await self._changed(occurrence.fault.kind)
+
+    async def _changed(self, kind: str) -> None:
+        """Make the world what all that goes on makes of it, as far as that kind has a say."""
+        family, links, broker = kind.partition(".")[0], self._links, self._broker
+        if kind == "link.blackhole":
+            self._set_blackhole()
+        elif kind in ("dns.fail", "link.refuse"):
+            links.allow()
+            if self._goes_on("dns.fail"):
+                links.name_lookup_fails()
+            if self._goes_on("link.refuse"):
+                links.refuse()
+        elif family == "tls":
+            links.tls_works()
+            if self._goes_on("tls.expired"):
+                links.certificate_expired()
+            if self._goes_on("tls.stall"):
+                links.tls_stalls()
+        elif family in ("link", "dns"):
+            self._set_pace()
+        elif kind == "host.disk_full":
+            self._hosts.fill_disk(self._goes_on(kind))
+        elif broker is not None:
+            await self._set_broker(broker)
+
+    async def _set_broker(self, broker: Broker) -> None:
+        self._set_refusal()
+        broker.acknowledge(not self._goes_on("mqtt.no_ack"))
+        broker.answers_pings = not self._goes_on("mqtt.drop_pingresp")
+        if not broker.is_up and not self._goes_on(_KILLED) and not self._goes_on(_STOPPED):
+            await broker.restart(sessions=self._sessions)
+        if self._goes_on("broker.pause"):
+            broker.pause()
+        else:
+            broker.resume()
+
+    def _set_refusal(self) -> None:
+        assert self._broker is not None
+        reasons = [each.fault.reason for each in self._active if each.fault.kind == "mqtt.connack"]
+        self._broker.refuse_with(FAULT_KINDS["mqtt.connack"].reasons[reasons[-1]] if reasons else None)
+
+    def _set_blackhole(self) -> None:
+        ways = {each.fault.way for each in self._active if each.fault.kind == "link.blackhole"}
+        self._links.heal()
+        if "both" in ways or {"up", "down"} <= ways:
+            self._links.blackhole("both")
+        elif ways:
+            self._links.blackhole(_way(ways.pop()))
+
+    def _set_pace(self) -> None:
+        """The last of each kind that began counts."""
+        links = self._links
+        links.latency_s = links.jitter_s = links.name_lookup_s = 0.0
+        links.slice_bytes = 0
+        links.bandwidth_up_bytes_per_s = links.bandwidth_down_bytes_per_s = inf
+        for kind, way, arguments in ((each.fault.kind, each.fault.way, each.fault.arguments) for each in self._active):
+            match kind:
+                case "dns.slow":
+                    links.name_lookup_s = arguments["delay"]
+                case "link.latency":
+                    links.latency_s = max(0.0, arguments["mean"] - arguments["jitter"])
+                    links.jitter_s = arguments["mean"] + arguments["jitter"] - links.latency_s
+                case "link.slice":
+                    links.slice_bytes = arguments["size"]
+                case "link.bandwidth":
+                    if way != "down":
+                        links.bandwidth_up_bytes_per_s = arguments["rate"]
+                    if way != "up":
+                        links.bandwidth_down_bytes_per_s = arguments["rate"]
+                case _:
+                    continue
+
+    def _goes_on(self, kind: str) -> bool:
+        return any(each.fault.kind == kind for each in self._active)
+
+
+def kinds_that_bite() -> Iterable[str]:
+    """Every kind whose bites are counted by links and broker; the hosts count the others."""
+    return {*_LINK_BITES, *_BROKER_BITES}
+
+
+def _way(way: str) -> Way:
+    match way:
+        case "up":
+            return "up"
+        case "down":
+            return "down"
+        case _:
+            return "both"
