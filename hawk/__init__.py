@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from hawk.messages import Missed as Missed
     from hawk.messages import StateChanged as StateChanged
     from hawk.messages import StopReport as StopReport
+    from hawk.packets import SubscribeFilter as SubscribeFilter
     from hawk.ports import Ports as Ports
     from hawk.receipt import Receipt as Receipt
+    from hawk.received import ReceivedMessage as ReceivedMessage
     from hawk.streams import EventStream as EventStream
-    from hawk.streams import ReceivedMessage as ReceivedMessage
-    from hawk.streams import Subscription as Subscription
+    from hawk.subscription import Subscription as Subscription
     from hawk.values import ConnectionState as ConnectionState
     from hawk.values import Fate as Fate
     from hawk.values import FateKind as FateKind
@@ -48,9 +49,12 @@ _HOMES = {
     ),
     "hawk.interface": ("MQTTInterface", "open_mqtt"),
     "hawk.messages": ("MessageSettled", "Missed", "StateChanged", "StopReport"),
+    "hawk.packets": ("SubscribeFilter",),
     "hawk.ports": ("Ports",),
     "hawk.receipt": ("Receipt",),
-    "hawk.streams": ("EventStream", "ReceivedMessage", "Subscription"),
+    "hawk.received": ("ReceivedMessage",),
+    "hawk.streams": ("EventStream",),
+    "hawk.subscription": ("Subscription",),
     "hawk.values": ("ConnectionState", "Fate", "FateKind", "Properties"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -84,6 +88,7 @@ __all__ = [
     "Stats",
     "StopReport",
     "Stopped",
+    "SubscribeFilter",
     "Subscription",
     "Superseded",
     "UnknownFate",

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from hawk.errors import ConfigInvalid, Problem
 
 OverflowPolicy = Literal["drop_oldest", "drop_newest", "wait", "reject"]
+ReceiveOverflowPolicy = Literal["drop_oldest", "drop_newest"]
 
 _MEBIBYTE = 1024 * 1024
 _MAXIMUM_UINT16 = 65_535
@@ -132,6 +133,9 @@ class Config:
     `durability`: "power", they survive a power cut; "process", only a crash of the process, and are accepted faster.
     `message_retry_limit`: how often a message is tried again that the broker refused for now.
     `max_inflight`: the most messages under way at once. `receive_maximum`, `max_packet_size`: what hawk lets the broker send.
+    `receive_queue_size`, `receive_queue_bytes`: what one subscription may leave unhandled at QoS 0; `receive_overflow`:
+    which is dropped beyond that. `max_deliveries`: how often a message is given to a handler that fails.
+    `return_grace_s`: how long a message waits for somebody to subscribe.
     `stable_after_s`: how long a link must have been up, with an acknowledgement or a pong, to count as good again.
     `ack_timeout_s`: how long a broker may acknowledge nothing. `suback_timeout_s`: how long the backlog waits for SUBACKs.
     `drain_s`, `cancel_drain_s`: how long a stop, or a cancellation, may take to deliver what is left.
@@ -155,6 +159,11 @@ class Config:
     max_inflight: int = 1000
     receive_maximum: int = 100
     max_packet_size: int = 16 * _MEBIBYTE
+    receive_queue_size: int = 1000
+    receive_queue_bytes: int = 64 * _MEBIBYTE
+    receive_overflow: ReceiveOverflowPolicy = "drop_oldest"
+    max_deliveries: int = 3
+    return_grace_s: float = 30.0
     session_expiry_s: int | None = None
     stable_after_s: float = 30.0
     ack_timeout_s: float = 60.0
@@ -187,9 +196,13 @@ class Config:
         problems.integer("max_inflight", 1, 65_023)
         problems.integer("receive_maximum", 1, _MAXIMUM_UINT16)
         problems.integer("max_packet_size", 64, 268_435_460)
+        problems.integer("receive_queue_size", 1)
+        problems.integer("receive_queue_bytes", 1, 1 << 62)
+        problems.one_of("receive_overflow", ("drop_oldest", "drop_newest"))
+        problems.integer("max_deliveries", 1)
         if self.session_expiry_s is not None:
             problems.integer("session_expiry_s", 0)
-        for key in ("stable_after_s", "drain_s", "cancel_drain_s"):
+        for key in ("stable_after_s", "return_grace_s", "drain_s", "cancel_drain_s"):
             problems.duration(key)
         for key in ("ack_timeout_s", "suback_timeout_s"):
             problems.duration(key, least=0.01)

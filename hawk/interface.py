@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -18,19 +18,26 @@ from hawk.clock import SystemWallClock
 from hawk.config import Config
 from hawk.core.properties import with_properties
 from hawk.core.tally import Offered, Stats, newest, tally
-from hawk.core.topics import validate_filter, validate_topic
+from hawk.core.topics import is_shared, validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
 from hawk.interrupts import uninterrupted
 from hawk.links.dialing import tcp_dialer
-from hawk.messages import Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
+from hawk.messages import InboxRecovered, Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
 from hawk.receipt import Receipt
+from hawk.received import ReceivedMessage
 from hawk.requests import Requests, response_topic_of
-from hawk.streams import EventStream, ReceivedMessage, Subscription, Watchers
+from hawk.stores.memory_inbox import MemoryInboxStore
+from hawk.streams import EventStream, Watchers
+from hawk.subscription import AckMode, Handler, Subscription
 from hawk.values import NO_PROPERTIES, ConnectionState, Ledger, Message, Properties
 from hawk.wiring import Service
+
+RetainHandling = Literal["always", "if_new", "never"]
+RETAIN_HANDLING = get_args(RetainHandling)
+"""MQTT's 0, 1 and 2, in words."""
 
 OFFERS_WITHOUT_YIELDING = 128
 OFFERS_WITHOUT_THE_CLOCK = 8
@@ -51,10 +58,23 @@ class MQTTInterface:
     """One hawk. The constructor starts nothing; the first `connect()` or `publish()` starts the actors in `nursery`.
 
     `async with` connects in the background on entering and disconnects on leaving. `ports` replaces the outside world.
+    `subscriptions`: topic filters to subscribe from the first link on, also while no `subscribe()` block holds them: what
+    comes for them meanwhile waits `return_grace_s` for one. Raises `MessageInvalid` for a bad one.
     """
 
-    def __init__(self, config: Config, nursery: Nursery, *, ports: Ports | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        nursery: Nursery,
+        *,
+        subscriptions: Iterable[str | SubscribeFilter] = (),
+        ports: Ports | None = None,
+    ) -> None:
         self._config = config
+        self._declared = tuple(
+            _valid_wanted(each if isinstance(each, SubscribeFilter) else SubscribeFilter(each, config.qos))
+            for each in subscriptions
+        )
         self._nursery = nursery
         self._ports = ports or _ports_of(config)
         self._client_identifier = config.client_id or f"hawk-{self._ports.random.getrandbits(64):016x}"
@@ -63,6 +83,7 @@ class MQTTInterface:
         self._service: Service | None = None
         self._starting = anyio.Lock()
         self._snapshot = Snapshot()
+        self._inbox_store = self._ports.inbox_store or MemoryInboxStore()
         self._watchers = Watchers()
         self._requests = Requests(
             response_topic_of(self._client_identifier),
@@ -250,15 +271,51 @@ class MQTTInterface:
 
     # -------------------------------------------------------------------------------------- subscribe
 
-    def subscribe(self, topic_filter: str, *, qos: int | None = None) -> Subscription:
+    def subscribe(
+        self,
+        topic_filter: str,
+        *,
+        qos: int | None = None,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: RetainHandling = "always",
+        ack: AckMode = "auto",
+        handler: Handler | None = None,
+        workers: int = 1,
+    ) -> Subscription:
         """Receive what matches: `async with mqtt.subscribe("a/#") as messages: async for message in messages: ...`.
 
-        A message is acknowledged when the next one is asked for, or the block ends; not when the block raises.
-        Raises `MessageInvalid` for a bad filter; `Refused` at the `async with` when the broker refuses.
+        A message is acknowledged when the next one is asked for, or the block ends; not when the block raises. With
+        `handler`, an async function of one message, `workers` tasks call it for as long as the block lasts; what it
+        raises on is given again, at most `max_deliveries` times. With `ack="manual"` only `message.acknowledge()` and
+        `message.reject(reason)` end a message. Acknowledgements go out in MQTT's order, however handlers finish.
+
+        `no_local`: not what this hawk publishes. `retain_as_published`: keep the retain flag of what is passed on.
+        `retain_handling`: retained messages are sent "always", only "if_new" to the broker's session, or "never" (MQTT 5
+        section 3.8.3.1). Of blocks with the same filter the broker is asked for the most: the highest QoS, `no_local` only
+        if all want it, `retain_as_published` if one does. `$share/group/filter` shares the messages with others.
+
+        Raises `MessageInvalid` for a bad filter or option; `Refused` at the `async with` when the broker refuses.
         """
-        validate_filter(topic_filter)
-        wanted = SubscribeFilter(topic_filter, self._valid_qos(qos))
-        return Subscription(wanted, start=self._start, patience_s=self._patience_s)
+        if retain_handling not in RETAIN_HANDLING:
+            raise MessageInvalid(
+                f"retain_handling must be one of {', '.join(RETAIN_HANDLING)}, not {retain_handling!r}"
+            )
+        if ack not in ("auto", "manual"):
+            raise MessageInvalid(f"ack must be auto or manual, not {ack!r}")
+        _check_workers(workers)
+        wanted = _valid_wanted(
+            SubscribeFilter(
+                topic_filter,
+                self._valid_qos(qos),
+                no_local,
+                retain_as_published,
+                RETAIN_HANDLING.index(retain_handling),
+            )
+        )
+        return Subscription(
+            wanted, start=self._start, patience_s=self._patience_s, ack=ack, handler=handler, workers=workers
+        )
 
     # ------------------------------------------------------------------------------------- as a block
 
@@ -288,11 +345,7 @@ class MQTTInterface:
                 await service.wait_gone()
             if not self._config.enabled:
                 raise Stopped("MQTT is disabled in the configuration (enabled: false)")
-            store = self._ports.outbox_store
-            try:
-                recovered = Recovered() if store is None else await store.open()
-            except StoreFailed as failed:
-                raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
+            recovered, remembered = await self._open_stores()
             self._refresh()
             # A new run takes its offers from the first again.
             self._snapshot = self._snapshot._replace(ledger=self._snapshot.ledger._replace(taken=0, taken_bytes=0))
@@ -303,12 +356,30 @@ class MQTTInterface:
                 name=self._name,
                 recovered=recovered,
                 opening=self._snapshot,
+                inbox_store=self._inbox_store,
+                remembered=remembered,
+                declared=self._declared,
             )
             self._asked_to_connect = False
             self._nursery.start_soon(uninterrupted(service.run))
             self._service = service
             await self._watchers.attach(service)
             return service
+
+    async def _open_stores(self) -> tuple[Recovered, InboxRecovered]:
+        """Both or none. Raises `OutboxUnavailable`, `OutboxInUse`. Cancelling leaves both closed."""
+        store = self._ports.outbox_store
+        try:
+            recovered = Recovered() if store is None else await store.open()
+            try:
+                return recovered, await self._inbox_store.open()
+            except BaseException:
+                if store is not None:
+                    with anyio.CancelScope(shield=True):
+                        await store.aclose()
+                raise
+        except StoreFailed as failed:
+            raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
 
     def _patience_s(self) -> float:
         """How long a SUBACK is waited for: not at all while it cannot come."""
@@ -417,12 +488,18 @@ class MQTTInterface:
 
 @asynccontextmanager
 async def open_mqtt(
-    target: str | Config = "mqtt://localhost", *, ports: Ports | None = None, **settings: Any
+    target: str | Config = "mqtt://localhost",
+    *,
+    subscriptions: Iterable[str | SubscribeFilter] = (),
+    ports: Ports | None = None,
+    **settings: Any,
 ) -> AsyncIterator[MQTTInterface]:
     """A hawk for the length of a block: connects in the background, delivers what is left on leaving.
 
     `target` is a URL (`mqtt://[user:password@]host[:port]`) or a `Config`; `settings` are `Config`'s and
     `ReconnectionConfig`'s names. Raises `ConfigInvalid`, with every problem at once, before anything starts.
+    `subscriptions`: topic filters to subscribe before anything else, each a text or a `SubscribeFilter`; what the broker's
+    session has for them waits `return_grace_s` for a `subscribe()` block. Raises `MessageInvalid` for a bad one.
     What the block raises leaves it as it is. Cancelling the block stops within `cancel_drain_s` and half a second.
     """
     if isinstance(target, Config):
@@ -433,7 +510,10 @@ async def open_mqtt(
         config = Config.from_url(target, **settings)
     raised: BaseException | None = None
     try:
-        async with anyio.create_task_group() as nursery, MQTTInterface(config, nursery, ports=ports) as mqtt:
+        async with (
+            anyio.create_task_group() as nursery,
+            MQTTInterface(config, nursery, subscriptions=subscriptions, ports=ports) as mqtt,
+        ):
             try:
                 yield mqtt
             except BaseException as error:
@@ -458,6 +538,27 @@ def _ports_of(config: Config) -> Ports:
 
     store = SQLiteStore(config.outbox, durability=config.durability, wall_clock=wall_clock)
     return Ports(tcp_dialer(config), store, wall_clock, Random())
+
+
+def _valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:
+    """`wanted`, if a SUBSCRIBE can carry it. Raises `MessageInvalid`."""
+    topic_filter, qos, no_local, retain_as_published, retain_handling = wanted
+    validate_filter(topic_filter)
+    if type(qos) is not int or qos not in (0, 1, 2):
+        raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
+    for name, value in (("no_local", no_local), ("retain_as_published", retain_as_published)):
+        if not isinstance(value, bool):
+            raise MessageInvalid(f"{name} must be True or False, not {value!r}")
+    if type(retain_handling) is not int or retain_handling not in (0, 1, 2):
+        raise MessageInvalid(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
+    if no_local and is_shared(topic_filter):
+        raise MessageInvalid("a shared subscription cannot be no_local: others share it (MQTT 5 section 3.8.3.1)")
+    return wanted
+
+
+def _check_workers(workers: object) -> None:
+    if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
+        raise MessageInvalid(f"workers must be a whole number of at least 1, not {workers!r}")
 
 
 def _valid_retain(retain: object) -> bool:

@@ -448,33 +448,56 @@ class StopReport(NamedTuple):
 
 
 class Subscribe(NamedTuple):
-    """From an application: deliver what matches to `deliveries`, until `Unsubscribe`.
+    """From an application: deliver what matches to `deliveries`, run by run, until `Unsubscribe`.
 
     `subscription` is the application's own number for it. `answer` gets the broker's reason code once it is known.
     """
 
     subscription: int
     filter: SubscribeFilter
-    deliveries: Channel["Delivered"]
+    deliveries: Channel[tuple["Delivered", ...]]
     answer: Channel[int]
 
 
 class Unsubscribe(NamedTuple):
-    """From an application: this subscription ends; what it was given and has not handled is returned."""
+    """From an application: this subscription ends; what it was given and has not handled is returned.
+
+    `unseen` are those of them that nobody has looked at: being given back does not count against them.
+    """
 
     subscription: int
+    unseen: tuple[int, ...] = ()
 
 
 class Delivered(NamedTuple):
-    """From the Subscription keeper to one subscription: a message to handle. `delivery` names it in `Handled`."""
+    """From the Subscription keeper to one subscription: a message to handle. `delivery` names it in `Handled`.
+
+    `key` is the same however often this delivery is given; over a crash as well, at QoS 2 with an outbox file.
+    """
 
     delivery: int
     message: Message
     redelivered: bool
+    key: str
 
 
 class Handled(NamedTuple):
     """From an application: these deliveries of this subscription are done with."""
+
+    subscription: int
+    deliveries: tuple[int, ...]
+
+
+class Rejected(NamedTuple):
+    """From an application: it will never handle this delivery. `reason` is for the log."""
+
+    subscription: int
+    delivery: int
+    reason: str
+
+
+class Returned(NamedTuple):
+    """From an application: a handler failed on these; they are given again, or set aside after `max_deliveries`."""
 
     subscription: int
     deliveries: tuple[int, ...]
@@ -493,20 +516,84 @@ class StopReceiving(NamedTuple):
     answer: Channel[None]
 
 
-ToSubscriptionKeeper = Subscribe | Unsubscribe | Handled | LaneOpened | LinkDown | Incoming | StopReceiving
+class InboxCommitted(NamedTuple):
+    """From the inbox task: the commit that was asked for is done."""
+
+
+class InboxCommitFailed(NamedTuple):
+    """From the inbox task: the commit that was asked for is not done; nothing of it may be relied on."""
+
+    why: str
+
+
+ToSubscriptionKeeper = (
+    Subscribe
+    | Unsubscribe
+    | Handled
+    | Rejected
+    | Returned
+    | LaneOpened
+    | LinkDown
+    | Incoming
+    | InboxCommitted
+    | InboxCommitFailed
+    | StopReceiving
+)
+
+# ------------------------------------------------------------------------------- to the inbox task
+
+
+class InboxRecord(NamedTuple):
+    """A QoS 2 message from the broker as a store keeps it, from before it is delivered until its PUBREL.
+
+    `key` is the application's `delivery_key`. `handled`: nobody is to be given it again.
+    """
+
+    identifier: int
+    key: str
+    handled: bool = False
+
+
+class InboxCommit(NamedTuple):
+    """From the Subscription keeper, at most one at a time: one transaction, in the order of the fields.
+
+    `forget`: the broker has begun a new session, so every record is void. `delete`: by identifier. `insert` also
+    replaces. `leave` and `join` are the topic filters that the broker's session no longer has, and has from now on.
+    """
+
+    forget: bool = False
+    delete: tuple[int, ...] = ()
+    insert: tuple[InboxRecord, ...] = ()
+    leave: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
+
+
+class InboxRecovered(NamedTuple):
+    """What an inbox store kept of the broker's session: QoS 2 messages under way, and the filters subscribed."""
+
+    records: tuple[InboxRecord, ...] = ()
+    filters: tuple[str, ...] = ()
+
 
 # ---------------------------------------------------------------------------- to the Stats collector
 
 
 class InboundReport(NamedTuple):
-    """The Subscription keeper's cumulative state."""
+    """The Subscription keeper's cumulative state: received = handled + rejected + abandoned + dropped + unhandled.
+
+    `returned` counts how often something was given back. `slots`: who holds how many of those that the broker waits for,
+    the ten that hold most, by filter; "" are those that wait for somebody to come.
+    """
 
     revision: int = 0
     received: int = 0
     handled: int = 0
-    returned: int = 0
+    rejected: int = 0
+    abandoned: int = 0
     dropped: int = 0
     unhandled: int = 0
+    returned: int = 0
+    slots: tuple[tuple[str, int], ...] = ()
 
 
 class StateChanged(NamedTuple):

@@ -62,17 +62,25 @@ class Acknowledgement(NamedTuple):
 
 
 class SubscribeFilter(NamedTuple):
-    """One topic filter of a SUBSCRIBE, with the highest QoS wanted."""
+    """One topic filter of a SUBSCRIBE, with the highest QoS wanted and its options (MQTT 5 section 3.8.3.1).
+
+    `no_local`: not what this client publishes itself. `retain_as_published`: keep the retain flag of what is passed on.
+    `retain_handling`: retained messages are sent 0: at each SUBSCRIBE, 1: if the subscription is new, 2: never.
+    """
 
     filter: str
     qos: int = 1
+    no_local: bool = False
+    retain_as_published: bool = False
+    retain_handling: int = 0
 
 
 class SubscribeRequest(NamedTuple):
-    """A SUBSCRIBE."""
+    """A SUBSCRIBE. With a `subscription_identifier` every PUBLISH that it causes carries it (section 3.8.2.1.2)."""
 
     identifier: int
     filters: tuple[SubscribeFilter, ...]
+    subscription_identifier: int = 0
 
 
 class UnsubscribeRequest(NamedTuple):
@@ -97,11 +105,12 @@ Outgoing = Publish | Acknowledgement | SubscribeRequest | UnsubscribeRequest | P
 
 
 class Delivery(NamedTuple):
-    """A PUBLISH from the broker. `identifier` is 0 at QoS 0."""
+    """A PUBLISH from the broker. `identifier` is 0 at QoS 0; the subscription identifiers say which SUBSCRIBEs caused it."""
 
     message: Message
     identifier: int = 0
     duplicate: bool = False
+    subscription_identifiers: tuple[int, ...] = ()
 
 
 class SubscribeOutcome(NamedTuple):

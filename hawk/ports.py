@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from hawk.messages import Commit, Page, ReadPage, Recovered
+from hawk.messages import Commit, InboxCommit, InboxRecovered, Page, ReadPage, Recovered
 from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing
 
 
@@ -76,6 +76,23 @@ class OutboxStore(Protocol):
         """Close. Idempotent."""
 
 
+class InboxStore(Protocol):
+    """Keeps what receiving must remember of the broker's session: QoS 2 messages under way, filters subscribed.
+
+    With an outbox file it is a table of its own in it, so that one session is remembered in one place. One caller at a
+    time; what `commit` returned from is kept.
+    """
+
+    async def open(self) -> InboxRecovered:
+        """Open, and return what was kept. Raises `StoreFailed`, `OutboxInUse`."""
+
+    async def commit(self, changes: InboxCommit) -> None:
+        """Apply all of `changes` or nothing. Raises `StoreFailed`. Cancelling: applied or not, never half."""
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+
+
 class WallClock(Protocol):
     """Tells the calendar's time, for people and for expiry over a restart; never for measuring a duration."""
 
@@ -96,3 +113,5 @@ class Ports:
     random: Random
     keeper_inbox: int = 1024
     """Capacity of the two keepers' inboxes. A rehearsal with 1 shows that nothing depends on their size."""
+    inbox_store: InboxStore | None = None
+    """What receiving remembers; None keeps it in memory, for as long as one `MQTTInterface` lives."""

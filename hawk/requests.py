@@ -20,7 +20,8 @@ from hawk.errors import Expired, HawkError, MessageInvalid, NoResponse, Refused,
 from hawk.interrupts import uninterrupted
 from hawk.payload import Payload
 from hawk.receipt import Receipt
-from hawk.streams import ReceivedMessage, Subscription
+from hawk.received import ReceivedMessage
+from hawk.subscription import Subscription
 from hawk.values import Properties
 
 logger = logging.getLogger(__name__)

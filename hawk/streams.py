@@ -1,145 +1,14 @@
-"""What an application iterates over: the messages of one subscription, and the events of one hawk."""
+"""The events of one hawk as an application iterates over them, and who reads them."""
 
-import itertools
-import json
-import math
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, NamedTuple
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.memory import MemoryObjectSendStream
 
-from hawk.core.answers import judge_suback
-from hawk.errors import Refused, Stopped
-from hawk.messages import Delivered, Event, Handled, Subscribe, Unsubscribe, Watch, WatchFates
-from hawk.packets import SubscribeFilter
-from hawk.values import NO_PROPERTIES, Properties
+from hawk.messages import Event, Watch, WatchFates
 from hawk.wiring import Service
 
 EVENTS_KEPT = 10_000
-REFUSAL = 0x80
-
-_numbers = itertools.count(1)
-
-
-class ReceivedMessage(NamedTuple):
-    """A message from the broker. `redelivered`: it was given to a holder before who did not handle it."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    redelivered: bool = False
-    properties: Properties = NO_PROPERTIES
-
-    def __repr__(self) -> str:
-        """Everything but the payload: it has no place in a log (promise C10)."""
-        size = f"{len(self.payload)} bytes"
-        return (
-            f"<ReceivedMessage on {self.topic!r}: {size}, QoS {self.qos}{', redelivered' if self.redelivered else ''}>"
-        )
-
-    def text(self) -> str:
-        """The payload as UTF-8. Raises `UnicodeDecodeError`, which ends nothing but this call."""
-        return self.payload.decode()
-
-    def json(self) -> Any:
-        """The payload read as JSON. Raises `ValueError`, which ends nothing but this call."""
-        return json.loads(self.payload)
-
-
-class Subscription:
-    """The messages that match one filter, as a block and an async iterator. Made by `MQTTInterface.subscribe`.
-
-    A message is handled, and then acknowledged, when the next one is asked for or the block ends. If the block raises,
-    the one in hand is given back, and with it all that were not looked at.
-    """
-
-    def __init__(
-        self, wanted: SubscribeFilter, *, start: Callable[[], Awaitable[Service]], patience_s: Callable[[], float]
-    ) -> None:
-        self._wanted = wanted
-        self._start = start
-        self._patience_s = patience_s
-        self._number = next(_numbers)
-        self._service: Service | None = None
-        self._deliveries: MemoryObjectReceiveStream[Delivered] | None = None
-        self._in_hand: Delivered | None = None
-
-    async def __aenter__(self) -> "Subscription":
-        """Subscribe. With a link, or one coming up, waits for the broker's SUBACK, at most `suback_timeout_s`; without
-        one the subscription is made when the link is. Raises `Refused` or `Stopped`. Cancelling gives it up.
-        """
-        service = self._service = await self._start()
-        to_subscriber, self._deliveries = anyio.create_memory_object_stream[Delivered](math.inf)
-        answer = anyio.create_memory_object_stream[int](1)
-        code = 0
-        try:
-            request = Subscribe(self._number, self._wanted, to_subscriber, answer[0])
-            # Shielded, so that it is known whether the keeper has it: the keeper always reads.
-            with anyio.CancelScope(shield=True):
-                await service.send(service.to_subscription_keeper, request)
-        except Stopped:
-            for end in (to_subscriber, self._deliveries, *answer):
-                end.close()
-            raise
-        try:
-            with anyio.move_on_after(self._patience_s()):
-                code = await service.ask(answer)
-        except BaseException:
-            await self._leave()
-            raise
-        if code >= REFUSAL:
-            await self._leave()
-            name, _, remedy = judge_suback(code)
-            raise Refused(f"the subscription to {self._wanted.filter!r}", reason_code=code, reason=f"{name}; {remedy}")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Unsubscribe. Shielded: the Subscription keeper always reads, so this takes one pass of the scheduler."""
-        with anyio.CancelScope(shield=True):
-            if error is None:
-                await self._handle()
-            await self._leave()
-
-    def __aiter__(self) -> "Subscription":
-        return self
-
-    async def __anext__(self) -> ReceivedMessage:
-        """Handle the message in hand and wait for the next. Ends when hawk stops. Cancelling loses no message."""
-        if self._deliveries is None or self._service is None:
-            raise RuntimeError("iterate inside `async with mqtt.subscribe(...)`")
-        await self._handle()
-        try:
-            delivered = self._in_hand = await self._service.wait(self._deliveries.receive)
-        except (anyio.EndOfStream, Stopped):
-            raise StopAsyncIteration from None
-        topic, payload, qos, retain, properties = delivered.message
-        return ReceivedMessage(topic, payload, qos, retain, delivered.redelivered, properties)
-
-    async def _handle(self) -> None:
-        if self._in_hand is not None:
-            await self._tell(Handled(self._number, (self._in_hand.delivery,)))
-            self._in_hand = None
-
-    async def _leave(self) -> None:
-        if self._deliveries is not None:
-            self._deliveries.close()
-            with anyio.CancelScope(shield=True):
-                await self._tell(Unsubscribe(self._number))
-
-    async def _tell(self, message: Handled | Unsubscribe) -> None:
-        assert self._service is not None
-        if not self._service.ended:
-            try:
-                await self._service.send(self._service.to_subscription_keeper, message)
-            except Stopped:
-                # Nobody keeps deliveries any more: the broker's session has what was not acknowledged.
-                return
 
 
 class EventStream:

@@ -2,13 +2,16 @@
 
     application          -- Open ----------------------------------------> CONNECTOR
     application          -- Offer, Withdraw, WatchFates -----------------> QUEUE KEEPER
-    application          -- Subscribe, Unsubscribe, Handled -------------> SUBSCRIPTION KEEPER
+    application          -- Subscribe, Unsubscribe ----------------------> SUBSCRIPTION KEEPER
+    application          -- Handled, Rejected, Returned -----------------> SUBSCRIPTION KEEPER
     application          -- Watch ---------------------------------------> STATS COLLECTOR
     QUEUE KEEPER         -- Room ----------------------------------------> application
     STATS COLLECTOR      -- Snapshot, events ----------------------------> application
 
     QUEUE KEEPER         -- Commit, ReadPage ----------------------------> STORE TASK          ==> disk
     STORE TASK           -- Committed, CommitFailed, Page, PageFailed ---> QUEUE KEEPER
+    SUBSCRIPTION KEEPER  -- InboxCommit ---------------------------------> INBOX TASK          ==> disk
+    INBOX TASK           -- InboxCommitted, InboxCommitFailed -----------> SUBSCRIPTION KEEPER
 
     CONNECTOR            -- Reset, StandDown, AttemptFailed, LinkUp, LinkDown -> BACKOFF SCHEDULER
     BACKOFF SCHEDULER    -- Dial, GaveUp --------------------------------> CONNECTOR
@@ -30,12 +33,12 @@
 The Connector's own children, its dial and the two tasks of its link, tell it `Dialed`, `DialFailed` and `Lost`.
 
 Why nothing can deadlock: an awaited send goes only down this order, and each actor below does nothing but receive:
-application, store task -> connector -> subscription keeper -> queue keeper -> backoff scheduler, health probe.
+application, store task, inbox task -> connector -> subscription keeper -> queue keeper -> backoff scheduler, health probe.
 Upward goes only what is bounded by one outstanding request each, with `send_nowait`.
 """
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
 import anyio
@@ -44,6 +47,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hawk.actors.backoff_scheduler import BackoffScheduler
 from hawk.actors.connector import Connector
 from hawk.actors.health_probe import HealthProbe
+from hawk.actors.inbox_task import InboxTask
 from hawk.actors.mailbox import LatestSender, Reporter, take_all
 from hawk.actors.mailbox import answer as reply
 from hawk.actors.queue_keeper import QueueKeeper
@@ -58,6 +62,8 @@ from hawk.interrupts import uninterrupted
 from hawk.messages import (
     Close,
     ConnectionReport,
+    InboxCommit,
+    InboxRecovered,
     Recovered,
     Room,
     Snapshot,
@@ -72,7 +78,8 @@ from hawk.messages import (
     ToStoreTask,
     ToSubscriptionKeeper,
 )
-from hawk.ports import Ports
+from hawk.packets import SubscribeFilter
+from hawk.ports import InboxStore, Ports
 
 Q = TypeVar("Q")
 T = TypeVar("T")
@@ -122,9 +129,13 @@ class Service:
         name: str = "hawk",
         recovered: Recovered = Recovered(),
         opening: Snapshot = Snapshot(),
+        inbox_store: InboxStore,
+        remembered: InboxRecovered = InboxRecovered(),
+        declared: Iterable[SubscribeFilter] = (),
     ) -> None:
         self._config = config
         self._store = ports.outbox_store
+        self._inbox_store = inbox_store
         durable = self._store is not None
         self._scopes: list[anyio.CancelScope] = []
         self._waiting: set[anyio.CancelScope] = set()
@@ -146,6 +157,7 @@ class Service:
         to_backoff, backoff_inbox = anyio.create_memory_object_stream[ToBackoff](SMALL_INBOX)
         to_health_probe, probe_inbox = anyio.create_memory_object_stream[ToHealthProbe](SMALL_INBOX)
         to_store, store_inbox = anyio.create_memory_object_stream[ToStoreTask](2)
+        to_inbox_task, inbox_task_inbox = anyio.create_memory_object_stream[InboxCommit](1)
         self._stops, self._stop_inbox = anyio.create_memory_object_stream[
             tuple[float, MemoryObjectSendStream[StopReport]]
         ](math.inf)
@@ -156,6 +168,7 @@ class Service:
             *(self.to_connector, self.to_queue_keeper, self.to_subscription_keeper, self.to_stats),
             *(connector_inbox, queue_inbox, subscription_inbox, stats_inbox),
             *(to_backoff, backoff_inbox, to_health_probe, probe_inbox, to_store, store_inbox),
+            *(to_inbox_task, inbox_task_inbox),
             *(self._stops, self._stop_inbox, self.room, self.snapshots),
         )
 
@@ -193,7 +206,15 @@ class Service:
             config=config,
             inbox=subscription_inbox,
             to_queue_keeper=self.to_queue_keeper,
+            to_inbox_task=to_inbox_task,
             reporter=Reporter(self.to_stats),
+            recovered=remembered,
+            declared=declared,
+            # So that no two processes, nor two runs of one, give the same key to two deliveries.
+            run=f"{ports.random.getrandbits(64):016x}",
+        )
+        self._inbox_task = InboxTask(
+            inbox_store, inbox=inbox_task_inbox, to_subscription_keeper=self.to_subscription_keeper
         )
         self._health_probe = HealthProbe(config, inbox=probe_inbox, to_connector=self.to_connector)
         self._stats_collector = StatsCollector(inbox=stats_inbox, snapshots=self.snapshots, opening=opening)
@@ -215,6 +236,7 @@ class Service:
             self._subscription_keeper,
             self._health_probe,
             self._stats_collector,
+            self._inbox_task,
         ]
         if self._store_task is not None:
             actors.append(self._store_task)
@@ -226,8 +248,9 @@ class Service:
         finally:
             self._finish()
             try:
-                if self._store is not None:
-                    with anyio.CancelScope(shield=True, deadline=anyio.current_time() + STOP_MARGIN_S):
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + STOP_MARGIN_S):
+                    await self._inbox_store.aclose()
+                    if self._store is not None:
                         await self._store.aclose()
             finally:
                 self._gone.set()

@@ -5,6 +5,8 @@ by one message, `Ready`, and an application by the channels that its requests ca
 """
 
 import logging
+import math
+from collections.abc import Iterable
 from typing import TypeVar, assert_never
 
 import anyio
@@ -13,6 +15,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
 from hawk.config import Config
+from hawk.core.acknowledgements import BLOCKED_TOO_LONG_S
 from hawk.core.answers import judge_suback, judge_unsuback
 from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.holders import Decisions, Overrun
@@ -21,19 +24,29 @@ from hawk.messages import (
     Channel,
     Handled,
     InboundReport,
+    InboxCommit,
+    InboxCommitFailed,
+    InboxCommitted,
+    InboxRecovered,
     Incoming,
     LaneOpened,
     LinkDown,
     Ready,
+    Rejected,
     Report,
+    Returned,
     StopReceiving,
     Subscribe,
     ToSubscriptionKeeper,
     Transmit,
     Unsubscribe,
 )
+from hawk.packets import SubscribeFilter
 
 T = TypeVar("T")
+
+QUIET_AFTER_REJECTION_S = 60.0
+"""After a WARNING about a rejected message: for so long others are only counted."""
 
 _REMEDY = "raise receive_maximum, or upgrade the broker to a release that keeps to it"
 
@@ -52,13 +65,19 @@ class SubscriptionKeeper:
         config: Config,
         inbox: MemoryObjectReceiveStream[ToSubscriptionKeeper],
         to_queue_keeper: MemoryObjectSendStream[Ready],
+        to_inbox_task: MemoryObjectSendStream[InboxCommit],
         reporter: Reporter,
+        recovered: InboxRecovered = InboxRecovered(),
+        declared: Iterable[SubscribeFilter] = (),
+        run: str = "",
     ) -> None:
         self._inbox = inbox
         self._to_queue_keeper = to_queue_keeper
+        self._to_inbox_task = to_inbox_task
         self._reporter = reporter
-        self._receive_maximum = config.receive_maximum
-        self._core = Subscriptions(receive_maximum=config.receive_maximum, suback_timeout_s=config.suback_timeout_s)
+        self._config = config
+        self._core = Subscriptions(config, recovered=recovered, declared=declared, run=run)
+        self._rejections_told_at = -math.inf
         self._reported = InboundReport()
         self._stops: list[Channel[None]] = []
 
@@ -71,7 +90,7 @@ class SubscriptionKeeper:
                 for message in take_all(self._inbox, first):
                     self._hear(message, now)
                 self._core.tick(now)
-                await self._act(self._core.take())
+                await self._act(self._core.take(), now)
                 self._report()
         finally:
             self._let_go()
@@ -97,24 +116,45 @@ class SubscriptionKeeper:
                 self._core.incoming(message.lane, message.packets, now)
             case Handled():
                 self._core.handled(message.subscription, message.deliveries)
+            case InboxCommitted():
+                self._core.committed(now)
+            case Rejected():
+                self._core.reject(message.subscription, message.delivery, message.reason)
+            case Returned():
+                self._core.give_back(message.subscription, message.deliveries, now)
             case Subscribe():
                 self._core.subscribe(message)
             case Unsubscribe():
-                self._core.unsubscribe(message.subscription, now)
+                self._core.unsubscribe(message.subscription, now, message.unseen)
             case LaneOpened():
                 self._core.open_lane(message.lane, message.connack, now)
             case LinkDown():
                 self._core.link_down(message.lane)
+            case InboxCommitFailed():
+                self._hear_of_failure(message, now)
             case StopReceiving():
                 self._core.stop()
                 self._stops.append(message.answer)
             case _:
                 assert_never(message)
 
-    async def _act(self, decisions: Decisions) -> None:
-        self._log(decisions)
+    def _hear_of_failure(self, failed: InboxCommitFailed, now: float) -> None:
+        if self._core.commit_failed(now):
+            log_event(
+                logger,
+                logging.ERROR,
+                "inbox unavailable",
+                why=failed.why,
+                effect="messages of QoS 2 are neither delivered nor acknowledged until it can be written again",
+            )
+
+    async def _act(self, decisions: Decisions, now: float) -> None:
+        self._log(decisions, now)
+        if decisions.commit is not None:
+            # One at a time, so there is always room.
+            self._to_inbox_task.send_nowait(decisions.commit)
         self._transmit(decisions)
-        for deliveries, delivered in decisions.deliveries:
+        for deliveries, delivered in decisions.runs:
             try:
                 deliveries.send_nowait(delivered)
             except anyio.BrokenResourceError:
@@ -126,9 +166,11 @@ class SubscriptionKeeper:
             _tell(answer, code)
         for answer in decisions.unanswered:
             answer.close()
-        for stop in self._stops:
-            _tell(stop, None)
-        self._stops.clear()
+        if self._core.is_settled or self._core.deadline < math.inf:
+            # A disk that fails does not hold up a stop: the broker's session has what it could not keep.
+            for stop in self._stops:
+                _tell(stop, None)
+            self._stops.clear()
         if decisions.ready is not None:
             await self._to_queue_keeper.send(Ready(decisions.ready))
 
@@ -142,7 +184,7 @@ class SubscriptionKeeper:
             # The link is gone and its LinkDown is coming. What it had brought before it went is still delivered.
             return
 
-    def _log(self, decisions: Decisions) -> None:
+    def _log(self, decisions: Decisions, now: float) -> None:
         for topic_filter, code in decisions.refused:
             name, _, remedy = judge_suback(code)
             log_event(
@@ -161,21 +203,52 @@ class SubscriptionKeeper:
                 logger, logging.INFO, "still subscribed", filter=topic_filter, reason=reason, reason_code=code_text
             )
         for topic_filter in decisions.overflowing:
-            log_event(logger, logging.WARNING, "subscription overflows", filter=topic_filter, qos=0)
+            log_event(
+                logger,
+                logging.WARNING,
+                "subscription overflows",
+                filter=topic_filter,
+                qos=0,
+                policy=self._config.receive_overflow,
+                remedy="handle faster, subscribe at QoS 1, or raise receive_queue_size and receive_queue_bytes",
+            )
         for link in decisions.receive_maximum_exceeded:
             log_event(
                 logger,
                 logging.WARNING,
                 "receive maximum exceeded",
                 link=link,
-                receive_maximum=self._receive_maximum,
+                receive_maximum=self._config.receive_maximum,
                 why="the broker sends more unacknowledged messages than hawk has announced to take; they are taken",
                 remedy=_REMEDY,
             )
         for overrun in decisions.overruns:
             self._log_overrun(overrun)
         if decisions.abandoning:
-            log_event(logger, logging.ERROR, "deliveries abandoned", deliveries=decisions.abandoned)
+            log_event(
+                logger,
+                logging.ERROR,
+                "deliveries abandoned",
+                deliveries=decisions.abandoned,
+                why=f"nobody subscribed for {self._config.return_grace_s:g} s, or handlers failed "
+                f"{self._config.max_deliveries} times on each; the broker is told that they are rejected",
+            )
+        if decisions.blocking is not None:
+            topic, key, behind = decisions.blocking
+            log_event(
+                logger,
+                logging.WARNING,
+                "delivery blocks others",
+                topic=topic,
+                delivery_key=key,
+                behind=behind,
+                why=f"it has not been handled for {BLOCKED_TOO_LONG_S:g} s, and acknowledgements keep the order of arrival",
+                remedy="handle, acknowledge or reject it",
+            )
+        if decisions.rejected and now >= self._rejections_told_at + QUIET_AFTER_REJECTION_S:
+            self._rejections_told_at = now
+            topic, reason = decisions.rejected[0]
+            log_event(logger, logging.WARNING, "message rejected", topic=topic, reason=reason)
 
     def _log_overrun(self, overrun: Overrun) -> None:
         if overrun.given_up:

@@ -23,7 +23,7 @@ from hawk.interface import MQTTInterface, open_mqtt
 from hawk.messages import StateChanged
 from hawk.ports import WallClock
 from hawk.receipt import Receipt
-from hawk.streams import Subscription
+from hawk.subscription import Subscription
 from hawk.testing.broker import Broker
 from hawk.values import ConnectionState
 

@@ -12,7 +12,7 @@ from hawk.cli.outcome import Outcome, outcome_of
 from hawk.cli.standard_streams import StandardOutput
 from hawk.errors import HawkError
 from hawk.interface import MQTTInterface
-from hawk.streams import ReceivedMessage
+from hawk.received import ReceivedMessage
 
 Shown = Callable[[ReceivedMessage], Sequence[bytes]]
 """A message as the parts of what is printed."""

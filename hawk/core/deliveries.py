@@ -1,22 +1,22 @@
-"""What becomes of each PUBLISH that comes: who gets it, when it is acknowledged, what happens when its holder leaves.
+"""What becomes of each PUBLISH that comes: who gets it, how it ends, what happens when its holder fails or leaves.
 
-Acknowledgements go out in the order of arrival, however handlers finish (MQTT 5 sections 4.3, 4.6 and 4.9).
+It ends as handled, rejected, abandoned or dropped; one that is returned is given again (DESIGN.md section 9).
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable
 
-from hawk.core.holders import Arrival, Decisions, Holder
+from hawk.config import Config
+from hawk.core.acknowledgements import Acknowledgements, completion
+from hawk.core.holders import SPENT, Arrival, Decisions, Holder
+from hawk.core.inbox import Inbox
+from hawk.core.lending import Lending, hand_over
+from hawk.core.routes import Routes
 from hawk.core.topics import matches
-from hawk.messages import Delivered, InboundReport
-from hawk.packets import AckKind, Acknowledgement, Delivery, Outgoing
+from hawk.messages import Delivered, InboundReport, InboxRecovered
+from hawk.packets import Acknowledgement, Delivery
 from hawk.values import Message
 
-RETURN_GRACE_S = 30.0
-"""How long a QoS 1 or 2 message that nobody holds waits, unacknowledged, for somebody to subscribe."""
-MOST_UNHANDLED_AT_QOS_0 = 1_000
-"""How many QoS 0 messages one subscription may leave unhandled; newer ones are dropped."""
 MOST_UNACKNOWLEDGED = 65_535
 """How many QoS 1 and 2 messages a broker that exceeds our Receive Maximum may bring.
 
@@ -27,32 +27,37 @@ MOST_UNACKNOWLEDGED_BYTES = 64 * 1024 * 1024
 
 Up to our Receive Maximum these do not count: what hawk has announced it takes, each up to its Maximum Packet Size.
 """
+MOST_SLOT_HOLDERS = 10
+"""How many of those that hold slots are told of."""
 
-_IDENTIFIER_NOT_FOUND = 0x92
-# What is left of a message, by its QoS, when only its acknowledgement is still owed.
-_SPENT = tuple(Message("", b"", qos) for qos in range(3))
+_DONE = Delivered(0, SPENT[0], redelivered=True, key="")
 
 
 class Deliveries:
-    """What has come and is not done with: who holds it, what is acknowledged next, what waits for a holder."""
+    """What has come and is not done with: who holds it, and what waits for a holder."""
 
-    def __init__(self, receive_maximum: int) -> None:
+    def __init__(self, config: Config, recovered: InboxRecovered, run: str) -> None:
         self.next_number = 1
         self.overrun = 0
         """How many messages the present lane brought although our Receive Maximum was used up."""
-        self._receive_maximum = receive_maximum
-        self._routes: dict[str, tuple[Holder, ...]] = {}
-        # Of the present lane, in the order of arrival (MQTT-4.6.0-2, MQTT-4.6.0-3).
-        self._unacknowledged: deque[Arrival] = deque()
-        self._unreleased: set[int] = set()
+        self.routes = Routes()
+        self.inbox = Inbox(recovered)
+        self.acknowledgements = Acknowledgements(record for record in recovered.records if record.handled)
+        self._run = run
+        self._receive_maximum = config.receive_maximum
+        self._max_deliveries = config.max_deliveries
+        self._return_grace_s = config.return_grace_s
+        self._lending = Lending(
+            most=config.receive_queue_size, most_bytes=config.receive_queue_bytes, overflow=config.receive_overflow
+        )
+        # Those who have something unhandled, by number.
+        self._busy: dict[int, Holder] = {}
         # What has not ended at QoS 1 and 2, whichever lane brought it: all that keeps payloads in memory.
         self._kept = self._kept_bytes = 0
-        # Of the present session: what the broker may repeat under the same identifier.
-        self._known: dict[int, Arrival] = {}
         # In the order of parking, so the first one's grace ends first.
         self._parked: dict[int, tuple[float, Arrival]] = {}
         self._episode_ends = -math.inf
-        self._received = self._handled = self._returned = self._dropped = 0
+        self._received = self._handled = self._rejected = self._abandoned = self._dropped = self._returned = 0
 
     @property
     def grace_ends(self) -> float:
@@ -61,199 +66,264 @@ class Deliveries:
 
     @property
     def counters(self) -> InboundReport:
-        """received = handled + returned + dropped + unhandled."""
-        ended = self._handled + self._returned + self._dropped
+        """What came and what became of it, and who holds the broker's slots."""
+        slots = [(each.filter, len(each.unhandled) - each.unhandled_at_qos_0) for each in self._busy.values()]
+        if self._parked:
+            slots.append(("", len(self._parked)))
+        ended = self._handled + self._rejected + self._abandoned + self._dropped
         return InboundReport(
             received=self._received,
             handled=self._handled,
-            returned=self._returned,
+            rejected=self._rejected,
+            abandoned=self._abandoned,
             dropped=self._dropped,
             unhandled=self._received - ended,
+            returned=self._returned,
+            slots=_most(slots),
         )
 
-    def forget_routes(self) -> None:
-        """The subscriptions have changed."""
-        self._routes.clear()
-
     def forget_session(self) -> None:
-        """The broker has: no identifier is a repeat any more."""
-        self._known.clear()
+        """The broker has."""
+        self.acknowledgements.forget_session()
+        self.inbox.forget_session()
+        self.routes.forget_names()
 
     def close_lane(self) -> None:
         """The link is down: what it brought can not be acknowledged any more."""
-        self._unacknowledged.clear()
-        self._unreleased.clear()
+        self.acknowledgements.close_lane()
+        self.inbox.close_lane()
         self.overrun = 0
 
-    def arrive(
-        self,
-        packet: Delivery,
-        holders: Iterable[Holder],
-        now: float,
-        decisions: Decisions,
-        *,
-        leaving: Iterable[str] = (),
-    ) -> bool:
-        """Give it to every holder that matches; False when hawk cannot keep what comes beyond its Receive Maximum.
+    # ---------------------------------------------------------------------------------- what arrives
+
+    def arrive(self, packet: Delivery, now: float, decisions: Decisions, *, leaving: Iterable[str] = ()) -> bool:
+        """Give it to every holder that it is for; False when hawk cannot keep what comes beyond its Receive Maximum.
 
         Beyond it, because brokers in wide use exceed it (section 3.3.4 forbids that): to hang up would bring the
         same again with the next link.
         """
-        message, identifier, duplicate = packet
+        message, identifier, duplicate, named = packet
+        key, redelivered = "", duplicate
         if identifier:
-            unacknowledged = len(self._unacknowledged) + len(self._unreleased)
-            known = self._known.get(identifier)
-            # Never acknowledged in this session, so the broker cannot mean another message by this identifier.
-            repeated = known is not None and known.message.qos == message.qos and (message.qos == 2 or duplicate)
-            if unacknowledged >= self._receive_maximum:
+            repeated = self.acknowledgements.repeated(identifier, message.qos, duplicate)
+            owed = self.acknowledgements.owed
+            if owed >= self._receive_maximum:
                 self.overrun += 1
-                if unacknowledged >= MOST_UNACKNOWLEDGED or not (repeated or self._can_keep(message)):
+                if owed >= MOST_UNACKNOWLEDGED or not (repeated or self._can_keep(message)):
                     return False
-            if known is not None and repeated:
-                self._unacknowledged.append(known)
+            if repeated is not None:
+                self.acknowledgements.expect(repeated)
                 return True
-        arrival = Arrival(self.next_number, message, identifier, duplicate)
+            if message.qos == 2 and (record := self.inbox.recognise(identifier)) is not None:
+                key, redelivered = record.key, True
+        number = self.next_number
         self.next_number += 1
         self._received += 1
+        arrival = Arrival(Delivered(number, message, redelivered, key or f"{self._run}-{number}"), identifier, named)
         if identifier:
             self._kept += 1
             self._kept_bytes += message.size_bytes
-            self._known[identifier] = arrival
-            self._unacknowledged.append(arrival)
-        delivered = Delivered(arrival.number, message, duplicate)
-        for holder in self._route(message.topic, holders):
-            if identifier or self._has_room(holder, decisions):
+            self.acknowledgements.expect(arrival)
+            if message.qos == 2 and not key:
+                # One holder more, until it is kept.
                 arrival.waiting += 1
-                holder.unhandled[arrival.number] = arrival
-                decisions.deliveries.append((holder.deliveries, delivered))
-            else:
-                arrival.dropped = True
-        if not arrival.waiting:
-            # What the broker sends for a filter that is being left, nobody will come for.
-            if identifier and not any(matches(topic_filter, message.topic) for topic_filter in leaving):
-                self._park(arrival, now)
-            else:
-                arrival.dropped = True
-                self._end_if_done(arrival)
+                self.inbox.arrived(arrival)
+                return True
+            if self.inbox.holds_back:
+                arrival.waiting += 1
+                self.inbox.hold(arrival)
+                return True
+        self._give(arrival, now, decisions, leaving)
         return True
 
-    def handled(self, holder: Holder, deliveries: Iterable[int]) -> None:
-        """This subscription is done with these deliveries."""
+    def kept(self, arrival: Arrival, now: float, decisions: Decisions, *, leaving: Iterable[str] = ()) -> None:
+        """The inbox has a message of QoS 2, and those before this one: now it may be given."""
+        arrival.waiting -= 1
+        self._give(arrival, now, decisions, leaving)
+
+    def release(self, identifier: int, decisions: Decisions) -> None:
+        """A PUBREL: answered when the inbox has forgotten the identifier, or at once if nobody knows it."""
+        if self.acknowledgements.release(identifier):
+            self.inbox.released(identifier)
+        else:
+            decisions.packets.append(completion(identifier, found=False))
+
+    def completed(self, identifiers: Iterable[int]) -> list[Acknowledgement]:
+        """The inbox has forgotten these: their PUBCOMPs."""
+        return [completion(identifier, found=True) for identifier in identifiers]
+
+    # ----------------------------------------------------------------------------------- what is done
+
+    def handled(self, holder: Holder, deliveries: Iterable[int], decisions: Decisions) -> None:
+        """This subscription is done with these deliveries; what it does not hold is ignored."""
         for number in deliveries:
-            arrival = holder.unhandled.pop(number, None)
+            arrival = self._take(holder, number, decisions)
             if arrival is not None:
-                arrival.waiting -= 1
-                if not arrival.identifier:
-                    holder.unhandled_at_qos_0 -= 1
                 self._end_if_done(arrival)
-        if holder.overflowing and holder.unhandled_at_qos_0 <= MOST_UNHANDLED_AT_QOS_0 // 2:
-            holder.overflowing = False
 
-    def release(self, identifier: int) -> Acknowledgement:
-        """A PUBREL: the PUBCOMP that answers it. From now on the identifier names another message."""
-        self._unreleased.discard(identifier)
-        known = self._known.get(identifier)
-        if known is None or known.message.qos != 2:
-            return Acknowledgement(AckKind.PUBCOMP, identifier, _IDENTIFIER_NOT_FOUND)
-        del self._known[identifier]
-        return Acknowledgement(AckKind.PUBCOMP, identifier)
+    def reject(self, holder: Holder, number: int, reason: str, decisions: Decisions) -> None:
+        """This subscription will never handle it."""
+        arrival = self._take(holder, number, decisions)
+        if arrival is not None:
+            decisions.rejected.append((arrival.message.topic, reason))
+            arrival.rejected = True
+            self._end_if_done(arrival)
 
-    def acknowledge(self, packets: list[Outgoing]) -> None:
-        """Append a PUBACK or PUBREC for what is done with, up to the first that is not."""
-        waiting = self._unacknowledged
-        while waiting and waiting[0].ended:
-            arrival = waiting.popleft()
-            identifier = arrival.identifier
-            if arrival.message.qos == 2:
-                self._unreleased.add(identifier)
-                packets.append(Acknowledgement(AckKind.PUBREC, identifier))
+    def give_back(self, holder: Holder, deliveries: Iterable[int], now: float, decisions: Decisions) -> None:
+        """A handler failed: the holder is given it again, at most `max_deliveries` times in all. At QoS 0 it is dropped."""
+        for number in deliveries:
+            arrival = holder.unhandled.get(number)
+            if arrival is None:
+                continue
+            if arrival.identifier and self._may_be_given_again(arrival):
+                hand_over(holder, arrival, decisions)
             else:
-                if self._known.get(identifier) is arrival:
-                    del self._known[identifier]
-                packets.append(Acknowledgement(AckKind.PUBACK, identifier))
+                self._take(holder, number, decisions)
+                self._give_up(arrival, now, decisions)
+
+    # --------------------------------------------------------------------------------- who comes and goes
 
     def adopt(self, holder: Holder, decisions: Decisions) -> None:
         """Give a new holder what waits for one."""
-        self._routes.clear()
-        for _, arrival in list(self._parked.values()):
+        self.routes.add(holder)
+        for number in sorted(self._parked):
+            arrival = self._parked[number][1]
             if matches(holder.filter, arrival.message.topic):
-                del self._parked[arrival.number]
+                del self._parked[number]
                 self._give_again(holder, arrival, decisions)
 
-    def take_back(self, leaver: Holder, holders: Iterable[Holder], now: float, decisions: Decisions) -> None:
+    def take_back(self, leaver: Holder, unseen: Iterable[int], now: float, decisions: Decisions) -> None:
         """Everything that `leaver` has not handled: give it to a holder that has not had it, or let it wait for one."""
-        for arrival in leaver.unhandled.values():
+        self._busy.pop(leaver.number, None)
+        unlooked = set(unseen)
+        unlooked.update(arrival.number for arrival in leaver.buffer)
+        for number, arrival in leaver.unhandled.items():
             arrival.waiting -= 1
             if not arrival.identifier:
-                arrival.dropped = True
+                self._give_up(arrival, now, decisions)
+            elif leaver.refused and arrival.given > 1:
+                # It came for others, and matched this filter, which the broker does not know, by its topic alone.
                 self._end_if_done(arrival)
-                continue
-            arrival.redelivered = True
-            heirs = self._route(arrival.message.topic, holders)
-            heir = next((one for one in heirs if _has_not_had(one, arrival)), None)
-            if heir is not None:
-                self._give_again(heir, arrival, decisions)
-            elif arrival.number not in self._parked:
-                self._park(arrival, now)
+            elif number in unlooked or self._may_be_given_again(arrival):
+                self._pass_on(arrival, now, decisions)
+            else:
+                self._give_up(arrival, now, decisions)
         leaver.unhandled.clear()
+        leaver.buffer.clear()
 
     def abandon(self, now: float, decisions: Decisions) -> None:
         """End the wait of what has waited long enough; it is acknowledged when nobody else has it unhandled."""
-        before = self._returned
         while self.grace_ends <= now:
             _, arrival = self._parked.pop(next(iter(self._parked)))
-            arrival.returned = True
-            self._end_if_done(arrival)
-        if self._returned > before:
-            decisions.abandoned += self._returned - before
-            decisions.abandoning |= now >= self._episode_ends
-            self._episode_ends = now + RETURN_GRACE_S
+            self._give_up(arrival, now, decisions)
 
-    def _route(self, topic: str, holders: Iterable[Holder]) -> tuple[Holder, ...]:
-        route = self._routes.get(topic)
-        if route is None:
-            if len(self._routes) >= 1_024:
-                self._routes.clear()
-            route = self._routes[topic] = tuple(one for one in holders if matches(one.filter, topic))
-        return route
+    # ------------------------------------------------------------------------------------------ inside
+
+    def _give(self, arrival: Arrival, now: float, decisions: Decisions, leaving: Iterable[str]) -> None:
+        message = arrival.message
+        holders = self.routes.route(message, arrival.named)
+        for holder in holders:
+            arrival.waiting += 1
+            arrival.given += 1
+            self._busy[holder.number] = holder
+            if arrival.identifier:
+                self._lending.lend(holder, arrival, decisions)
+            else:
+                for dropped in self._lending.offer(holder, arrival, decisions):
+                    dropped.dropped = True
+                    if dropped is arrival:
+                        arrival.waiting -= 1
+                    else:
+                        self._end_if_done(dropped)
+        if not arrival.waiting:
+            # What the broker sends for a filter that is being left, nobody will come for.
+            if arrival.identifier and not any(matches(each, message.topic) for each in leaving):
+                self._park(arrival, now)
+            else:
+                arrival.dropped = True
+                self._end_if_done(arrival)
+
+    def _take(self, holder: Holder, number: int, decisions: Decisions) -> Arrival | None:
+        arrival = holder.unhandled.pop(number, None)
+        if arrival is not None:
+            arrival.waiting -= 1
+            if not arrival.identifier:
+                self._lending.done(holder, arrival, decisions)
+            if not holder.unhandled:
+                self._busy.pop(holder.number, None)
+        return arrival
+
+    def _may_be_given_again(self, arrival: Arrival) -> bool:
+        """Count that it was given back."""
+        self._returned += 1
+        arrival.returns += 1
+        arrival.delivered = arrival.delivered._replace(redelivered=True)
+        return arrival.returns < self._max_deliveries
+
+    def _give_up(self, arrival: Arrival, now: float, decisions: Decisions) -> None:
+        if not arrival.identifier:
+            arrival.dropped = True
+        else:
+            arrival.abandoned = True
+            decisions.abandoned += 1
+            decisions.abandoning |= now >= self._episode_ends
+            self._episode_ends = now + self._return_grace_s
+        self._end_if_done(arrival)
+
+    def _pass_on(self, arrival: Arrival, now: float, decisions: Decisions) -> None:
+        heirs = self.routes.route(arrival.message, arrival.named)
+        heir = next((one for one in heirs if _has_not_had(one, arrival)), None)
+        if heir is not None:
+            self._give_again(heir, arrival, decisions)
+        elif arrival.number not in self._parked:
+            self._park(arrival, now)
+
+    def _give_again(self, holder: Holder, arrival: Arrival, decisions: Decisions) -> None:
+        arrival.waiting += 1
+        arrival.given += 1
+        arrival.given_again += (holder.number,)
+        self._busy[holder.number] = holder
+        holder.unhandled[arrival.number] = arrival
+        hand_over(holder, arrival, decisions)
 
     def _can_keep(self, message: Message) -> bool:
         return self._kept < MOST_UNACKNOWLEDGED and self._kept_bytes + message.size_bytes <= MOST_UNACKNOWLEDGED_BYTES
 
-    def _has_room(self, holder: Holder, decisions: Decisions) -> bool:
-        if holder.unhandled_at_qos_0 < MOST_UNHANDLED_AT_QOS_0:
-            holder.unhandled_at_qos_0 += 1
-            return True
-        if not holder.overflowing:
-            holder.overflowing = True
-            decisions.overflowing.append(holder.filter)
-        return False
-
-    def _give_again(self, holder: Holder, arrival: Arrival, decisions: Decisions) -> None:
-        arrival.waiting += 1
-        arrival.given_again.add(holder.number)
-        holder.unhandled[arrival.number] = arrival
-        again = Delivered(arrival.number, arrival.message, arrival.redelivered)
-        decisions.deliveries.append((holder.deliveries, again))
-
     def _park(self, arrival: Arrival, now: float) -> None:
-        self._parked[arrival.number] = (now + RETURN_GRACE_S, arrival)
+        self._parked[arrival.number] = (now + self._return_grace_s, arrival)
 
     def _end_if_done(self, arrival: Arrival) -> None:
         if arrival.waiting or arrival.number in self._parked:
             return
         arrival.ended = True
-        if arrival.identifier:
-            self._kept -= 1
-            self._kept_bytes -= arrival.message.size_bytes
-            arrival.message = _SPENT[arrival.message.qos]
-        if arrival.dropped:
+        identifier = arrival.identifier
+        if arrival.abandoned:
+            self._abandoned += 1
+        elif arrival.rejected:
+            self._rejected += 1
+        elif arrival.dropped:
             self._dropped += 1
-        elif arrival.returned:
-            self._returned += 1
         else:
             self._handled += 1
+        if not identifier:
+            return
+        message = arrival.message
+        self._kept -= 1
+        self._kept_bytes -= message.size_bytes
+        if message.qos == 2 and self.acknowledgements.is_present(arrival):
+            self.inbox.ended(arrival)
+        else:
+            arrival.settled = True
+        arrival.message, arrival.delivered = SPENT[message.qos], _DONE
 
 
 def _has_not_had(holder: Holder, arrival: Arrival) -> bool:
     return arrival.number < holder.since and holder.number not in arrival.given_again
+
+
+def _most(slots: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    held: dict[str, int] = {}
+    for topic_filter, count in slots:
+        if count:
+            held[topic_filter] = held.get(topic_filter, 0) + count
+    return tuple(sorted(held.items(), key=lambda each: -each[1])[:MOST_SLOT_HOLDERS])

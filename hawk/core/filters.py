@@ -1,69 +1,62 @@
-"""What the broker is asked for: one SUBSCRIBE for each filter, however many subscriptions share it (MQTT 5, 3.8).
+"""What the broker is asked for: one subscription for each filter, however many here share it (MQTT 5, 3.8).
 
 `Ready` is due when the answers of a link's first SUBSCRIBEs are in, or overdue.
 """
 
 import math
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import assert_never
 
 from hawk.core.answers import FilterVerdict, judge_unsuback
 from hawk.core.holders import Decisions, Holder, answer_holders
+from hawk.core.inbox import Inbox
+from hawk.core.routes import Routes
 from hawk.core.topics import has_wildcard, is_shared
+from hawk.core.wanted import UNSPECIFIED, Wanted
 from hawk.messages import Lane
 from hawk.packets import Connack, SubscribeFilter, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest
 
 MOST_FILTERS = 100
-"""How many filters one SUBSCRIBE or UNSUBSCRIBE names at most."""
+"""How many filters one SUBSCRIBE or UNSUBSCRIBE names at most. With a subscription identifier a SUBSCRIBE names one."""
 FIRST_IDENTIFIER, LAST_IDENTIFIER = 65_024, 65_535
 """The packet identifiers of SUBSCRIBE and UNSUBSCRIBE; those below belong to the Queue keeper."""
 
 _PACKET_TOO_LARGE = 0x95
 _SHARED_NOT_SUPPORTED = 0x9E
 _WILDCARDS_NOT_SUPPORTED = 0xA2
-_UNSPECIFIED = 0x80
-# Fixed header with the longest remaining length, packet identifier, property length.
-_HEADER_BYTES = 8
-
-
-@dataclass(eq=False, slots=True)
-class _Wanted:
-    """One filter, and how far the broker knows of it in its present session."""
-
-    filter: str
-    holders: dict[int, Holder] = field(default_factory=dict)
-    identifier: int = 0
-    asked_qos: int = -1
-    code: int | None = None
-    granted: bool = False
-
-    @property
-    def qos(self) -> int:
-        return max(holder.qos for holder in self.holders.values())
-
-    @property
-    def refused(self) -> bool:
-        return self.code is not None and self.code >= _UNSPECIFIED
-
-    def forget(self) -> None:
-        self.identifier, self.asked_qos, self.code, self.granted = 0, -1, None, False
-
-    def forget_unanswered(self) -> None:
-        """The session lives on, the link does not: what it did not answer or refused is to be asked again."""
-        if self.identifier or self.code is None or self.refused:
-            self.identifier, self.asked_qos, self.code = 0, -1, None
+# Fixed header with the longest remaining length, packet identifier, property length, subscription identifier.
+_HEADER_BYTES = 13
 
 
 class Filters:
-    """What the broker is asked for on the present link, and what it has granted in its present session."""
+    """What the broker is asked for on the present link, and what it has granted in its present session.
 
-    def __init__(self, suback_timeout_s: float) -> None:
+    `declared` are wanted for as long as this lives, whoever holds them. `earlier` are those that an earlier process
+    subscribed in the session; what nobody wants of them by `return_grace_s` after the first link is unsubscribed.
+    """
+
+    def __init__(
+        self,
+        routes: Routes,
+        inbox: Inbox,
+        *,
+        suback_timeout_s: float,
+        return_grace_s: float,
+        declared: Iterable[SubscribeFilter] = (),
+        earlier: Iterable[str] = (),
+    ) -> None:
         self.ready_due = math.inf
         """When `Ready` is due though SUBACKs are missing; inf when it was said, or nothing is to be said."""
+        self.leaving_due = math.inf
+        """When the filters of an earlier process have waited long enough for somebody who wants them."""
+        self._routes = routes
+        self._inbox = inbox
         self._suback_timeout_s = suback_timeout_s
-        self._wanted: dict[str, _Wanted] = {}
+        self._return_grace_s = return_grace_s
+        self._wanted = {each.filter: Wanted(each.filter, declared=each) for each in declared}
+        self._earlier = dict.fromkeys(earlier)
         self._lane: Lane | None = None
         self._connack = Connack()
         self._to_ask: dict[str, None] = {}
@@ -78,14 +71,15 @@ class Filters:
         """One more subscription wants this filter."""
         wanted = self._wanted.get(holder.filter)
         if wanted is None:
-            wanted = self._wanted[holder.filter] = _Wanted(holder.filter)
-            # _Wanted again before the broker is known to have let go of it.
+            wanted = self._wanted[holder.filter] = Wanted(holder.filter)
+            # Wanted again before the broker is known to have let go of it.
             wanted.granted = holder.filter in self.leaving
             self._to_leave.pop(holder.filter, None)
             self._leaving.pop(holder.filter, None)
             self._to_leave_later.pop(holder.filter, None)
         wanted.holders[holder.number] = holder
-        if holder.qos > wanted.asked_qos or wanted.refused:
+        holder.takes_retained = wanted.asked is not None and wanted.asked.retain_as_published
+        if wanted.must_be_asked:
             self._to_ask[holder.filter] = None
         elif wanted.code is not None:
             answer_holders((holder,), wanted.code, decisions)
@@ -94,7 +88,7 @@ class Filters:
         """One subscription fewer wants this filter."""
         wanted = self._wanted[holder.filter]
         del wanted.holders[holder.number]
-        if wanted.holders:
+        if wanted.holders or wanted.declared is not None:
             return
         del self._wanted[holder.filter]
         self._to_ask.pop(holder.filter, None)
@@ -116,9 +110,14 @@ class Filters:
                 wanted.forget_unanswered()
             else:
                 wanted.forget()
-        if not resumed:
+        if not connack.session_present:
+            for text in (*self._to_leave, *self._earlier):
+                self._inbox.leave(text)
             self._to_leave.clear()
-        self._to_ask = {text: None for text, wanted in self._wanted.items() if wanted.qos > wanted.asked_qos}
+            self._earlier.clear()
+        elif self._earlier and self.leaving_due == math.inf:
+            self.leaving_due = now + self._return_grace_s
+        self._to_ask = {text: None for text, wanted in self._wanted.items() if wanted.must_be_asked}
         self._awaited = set(self._to_ask)
         self.ready_due = now + self._suback_timeout_s
         if not self._awaited:
@@ -143,6 +142,12 @@ class Filters:
         if self.ready_due < math.inf:
             self.be_ready(decisions)
 
+    def leave_earlier(self) -> None:
+        """Filters of an earlier process have waited long enough: unsubscribe what nobody wants."""
+        self.leaving_due = math.inf
+        self._to_leave |= {text: None for text in self._earlier if text not in self._wanted}
+        self._earlier.clear()
+
     def be_ready(self, decisions: Decisions) -> None:
         """Say `Ready`, once for each lane."""
         self.ready_due = math.inf
@@ -156,7 +161,7 @@ class Filters:
             case None:
                 return
             case SubscribeRequest():
-                missing = (_UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
+                missing = (UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
                 codes = chain(outcome.reason_codes, missing)
                 for asked, code in zip(request.filters, codes, strict=False):
                     wanted = self._wanted.get(asked.filter)
@@ -164,7 +169,7 @@ class Filters:
                     if wanted is not None and wanted.identifier == outcome.identifier:
                         self._conclude(wanted, code, decisions)
             case UnsubscribeRequest():
-                missing = (_UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
+                missing = (UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
                 for text, code in zip(request.filters, chain(outcome.reason_codes, missing), strict=False):
                     if self._leaving.get(text) != outcome.identifier:
                         continue
@@ -172,24 +177,37 @@ class Filters:
                     if judge_unsuback(code).verdict is FilterVerdict.NEXT_LINK:
                         self._to_leave_later[text] = None
                         decisions.still_subscribed.append((text, code))
+                    else:
+                        self._inbox.leave(text)
             case _:
                 assert_never(request)
 
     def request(self, decisions: Decisions) -> None:
         """Put the SUBSCRIBE and UNSUBSCRIBE packets that are due into `decisions`, as few as can be."""
         while self._to_leave and (identifier := self._free_identifier()):
-            texts = self._that_fit(self._to_leave)
+            texts = self._that_fit(self._to_leave, MOST_FILTERS)
             if texts:
                 self._leaving |= dict.fromkeys(texts, identifier)
                 self._send(UnsubscribeRequest(identifier, tuple(texts)), decisions)
+        # An identifier belongs to all filters of its SUBSCRIBE, so each has one to itself.
+        identified = self._connack.subscription_identifier_available
         while self._to_ask and (identifier := self._free_identifier()):
-            filters = []
-            for text in self._that_fit(self._to_ask, decisions):
-                wanted = self._wanted[text]
-                wanted.identifier, wanted.asked_qos, wanted.code = identifier, wanted.qos, None
-                filters.append(SubscribeFilter(text, wanted.asked_qos))
-            if filters:
-                self._send(SubscribeRequest(identifier, tuple(filters)), decisions)
+            texts = self._that_fit(self._to_ask, 1 if identified else MOST_FILTERS, decisions)
+            if not texts:
+                continue
+            name = self._name(texts[0]) if identified else 0
+            filters = tuple(self._wanted[text].ask(identifier, name) for text in texts)
+            for text in texts:
+                self._inbox.join(text)
+            self._send(SubscribeRequest(identifier, filters, name), decisions)
+
+    def _name(self, text: str) -> int:
+        """A subscription identifier of its own for this SUBSCRIBE."""
+        identifier = self._wanted[text].first_name
+        while self._routes.is_named(identifier):
+            identifier += 1
+        self._routes.name(identifier, text)
+        return identifier
 
     def _send(self, request: SubscribeRequest | UnsubscribeRequest, decisions: Decisions) -> None:
         self._last_identifier = request.identifier
@@ -205,12 +223,12 @@ class Filters:
         candidates = (FIRST_IDENTIFIER + (offset + step) % count for step in range(1, count + 1))
         return next(one for one in candidates if one not in self._under_way)
 
-    def _that_fit(self, texts: dict[str, None], decisions: Decisions | None = None) -> list[str]:
+    def _that_fit(self, texts: dict[str, None], most: int, decisions: Decisions | None = None) -> list[str]:
         """Take from `texts` what goes into one packet; what the broker cannot take at all is refused here instead."""
         chosen: list[str] = []
         limit_bytes = self._connack.maximum_packet_size or math.inf
         size_bytes = _HEADER_BYTES
-        while texts and len(chosen) < MOST_FILTERS:
+        while texts and len(chosen) < most:
             text = next(iter(texts))
             own_bytes = len(text.encode()) + 3
             refusal = self._refusal(text, _HEADER_BYTES + own_bytes)
@@ -222,7 +240,7 @@ class Filters:
                 size_bytes += own_bytes
             elif decisions is not None:
                 wanted = self._wanted[text]
-                wanted.asked_qos = wanted.qos
+                wanted.ask(0, 0)
                 self._conclude(wanted, refusal, decisions)
         return chosen
 
@@ -235,12 +253,10 @@ class Filters:
         most_bytes = self._connack.maximum_packet_size
         return _PACKET_TOO_LARGE if most_bytes is not None and size_bytes > most_bytes else 0
 
-    def _conclude(self, wanted: _Wanted, code: int, decisions: Decisions) -> None:
-        wanted.identifier, wanted.code = 0, code
+    def _conclude(self, wanted: Wanted, code: int, decisions: Decisions) -> None:
+        wanted.conclude(code)
         if wanted.refused:
             decisions.refused.append((wanted.filter, code))
-        else:
-            wanted.granted = True
         answer_holders(wanted.holders.values(), code, decisions)
         self._no_longer_awaited(wanted.filter, decisions)
 

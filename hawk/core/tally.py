@@ -17,7 +17,11 @@ class Offered(NamedTuple):
 
 
 class Stats(TypedDict):
-    """The numbers of one moment. Counts run since the first start of this hawk; `queue_size` and the last five are gauges."""
+    """The numbers of one moment. Counts run since the first start of this hawk, but for the gauges: `queue_size`, `queued`,
+    `in_flight`, `unhandled`, and `receive_slots`, which says by filter who has not handled what the broker waits for.
+
+    received = handled + rejected + inbound_abandoned + inbound_dropped + unhandled; `returned` counts each giving back.
+    """
 
     connection_state: str
     total_connections: int
@@ -45,9 +49,12 @@ class Stats(TypedDict):
     in_flight: int
     received: int
     handled: int
-    returned: int
+    rejected: int
+    inbound_abandoned: int
     inbound_dropped: int
     unhandled: int
+    returned: int
+    receive_slots: dict[str, int]
 
 
 def newest(
@@ -99,7 +106,10 @@ def tally(snapshot: Snapshot, offered: Offered = Offered()) -> Stats:
         in_flight=ledger.in_flight,
         received=inbound.received,
         handled=inbound.handled,
-        returned=inbound.returned,
+        rejected=inbound.rejected,
+        inbound_abandoned=inbound.abandoned,
         inbound_dropped=inbound.dropped,
         unhandled=inbound.unhandled,
+        returned=inbound.returned,
+        receive_slots=dict(inbound.slots),
     )

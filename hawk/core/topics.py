@@ -36,7 +36,7 @@ def validate_filter(topic_filter: object) -> str:
 
 def matches(topic_filter: str, topic: str) -> bool:
     """Whether a valid `topic_filter` selects a valid `topic` (section 4.7); a shared one's group does not count."""
-    levels = _levels(topic_filter)
+    levels = filter_levels(topic_filter)
     # A leading wildcard does not select the topics that a broker keeps for itself, as $SYS (MQTT-4.7.2-1).
     if topic.startswith("$") and levels[0] in ("+", "#"):
         return False
@@ -47,6 +47,14 @@ def matches(topic_filter: str, topic: str) -> bool:
         if index == len(names) or (level != "+" and level != names[index]):
             return False
     return len(levels) == len(names)
+
+
+@lru_cache(maxsize=512)
+def filter_levels(topic_filter: str) -> tuple[str, ...]:
+    """The levels of a valid filter; a shared one's `$share` and group do not count."""
+    if topic_filter.startswith(_SHARE):
+        topic_filter = topic_filter.split("/", 2)[2]
+    return tuple(topic_filter.split("/"))
 
 
 def is_shared(topic_filter: str) -> bool:
@@ -121,13 +129,6 @@ def _check_wildcards(topic_filter: str, start: int) -> None:
                 "it must be alone in its level"
             )
         position += len(level) + 1
-
-
-@lru_cache(maxsize=512)
-def _levels(topic_filter: str) -> tuple[str, ...]:
-    if topic_filter.startswith(_SHARE):
-        topic_filter = topic_filter.split("/", 2)[2]
-    return tuple(topic_filter.split("/"))
 
 
 def _shown(text: str) -> str:

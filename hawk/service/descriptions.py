@@ -55,6 +55,13 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
     "max_inflight": _numbers("The most messages sent and not yet acknowledged.", 1, 65_023),
     "receive_maximum": _numbers("The most messages that the broker may have on their way to hawk.", 1, _UINT16),
     "max_packet_size": _numbers("The largest packet that hawk takes from the broker, in bytes.", 64, 268_435_460),
+    "receive_queue_size": _numbers("The most messages of QoS 0 that one subscription may leave unhandled.", 1, _UINT32),
+    "receive_queue_bytes": _numbers("The most bytes of messages of QoS 0 that it may leave unhandled.", 1, 1 << 62),
+    "receive_overflow": Description("Which message of QoS 0 is dropped when a subscription leaves more unhandled."),
+    "max_deliveries": _numbers(
+        "How often a message is given to a handler that fails before it is rejected.", 1, _UINT32
+    ),
+    "return_grace_s": _numbers("Seconds that a received message waits for somebody to subscribe.", 0),
     "session_expiry_s": _numbers(
         "Seconds that the broker is asked to keep the session without a link; null: 3,600, with an outbox file 604,800.",
         0,

@@ -12,7 +12,7 @@ from types import TracebackType
 from hawk.config import Config
 from hawk.interface import MQTTInterface, open_mqtt
 from hawk.links.dialing import StreamDialer
-from hawk.ports import Dialer, OutboxStore, Ports
+from hawk.ports import Dialer, InboxStore, OutboxStore, Ports
 from hawk.testing.broker import Broker
 from hawk.testing.network import Network
 from hawk.testing.virtual_time import VirtualWallClock
@@ -49,6 +49,7 @@ class Rehearsal:
         dialer: Dialer | None = None,
         outbox_store: OutboxStore | None = None,
         keeper_inbox: int = 1024,
+        inbox_store: InboxStore | None = None,
     ) -> Ports:
         """The outside world of one hawk in this rehearsal. Call it where the event loop runs."""
         return Ports(
@@ -57,6 +58,7 @@ class Rehearsal:
             VirtualWallClock(),
             Random(self.random.getrandbits(64)),
             keeper_inbox,
+            inbox_store,
         )
 
     @asynccontextmanager

@@ -25,19 +25,21 @@ INBOXES: dict[str, frozenset[str]] = {
         "HEALTH PROBE": messages.ToHealthProbe,
         "STATS COLLECTOR": messages.ToStatsCollector,
         "STORE TASK": messages.ToStoreTask,
+        "INBOX TASK": messages.InboxCommit,
     }.items()
 }
 
 # A shell sends what its core has decided, so a message may be made in either.
 MODULES = {
-    "application": ("interface.py", "streams.py"),
+    "application": ("interface.py", "streams.py", "subscription.py"),
     "wiring": ("wiring.py",),
     "CONNECTOR": ("actors/connector.py", "actors/link_tasks.py"),
     "QUEUE KEEPER": ("actors/queue_keeper.py", "core/outbox.py", "core/commits.py"),
-    "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py"),
+    "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py", "core/inbox.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
     "HEALTH PROBE": ("actors/health_probe.py", "core/liveness.py"),
     "STORE TASK": ("actors/store_task.py", "stores/memory.py", "stores/pages.py"),
+    "INBOX TASK": ("actors/inbox_task.py",),
     "every actor": (
         *("actors/mailbox.py", "actors/connector.py", "actors/queue_keeper.py", "actors/subscription_keeper.py"),
     ),

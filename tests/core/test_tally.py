@@ -62,12 +62,14 @@ def test_the_ten_keys_of_the_specification() -> None:
 
 
 def test_every_column_of_the_ledger_and_of_receiving() -> None:
-    inbound = InboundReport(1, received=11, handled=12, returned=13, dropped=14, unhandled=15)
+    inbound = InboundReport(1, 11, 12, 16, 17, 14, 15, returned=13, slots=(("a", 2), ("", 1)))
     stats = numbers(Snapshot(CONNECTION, LEDGER, inbound), Offered(20))
     for column in (*COLUMNS, "recovered", "accepted", "replayed", "queued", "in_flight"):
         assert stats[column] == getattr(LEDGER, column)
     assert (stats["received"], stats["handled"], stats["returned"]) == (11, 12, 13)
     assert (stats["inbound_dropped"], stats["unhandled"]) == (14, 15)
+    assert (stats["rejected"], stats["inbound_abandoned"]) == (16, 17)
+    assert stats["receive_slots"] == {"a": 2, "": 1}
 
 
 def test_what_was_just_offered_counts_as_accepted_and_queued() -> None:

@@ -28,6 +28,7 @@ from hawk.testing.virtual_time import VirtualWallClock, run
 
 PASSWORD = "correct-horse"
 PAYLOAD_MARK = "cargo"
+INBOUND_COLUMNS = ("handled", "rejected", "inbound_abandoned", "inbound_dropped", "unhandled")
 """Every payload of a story begins with it: no log may show it (promise C10)."""
 
 HEALED_WITHIN_S = 900.0
@@ -339,7 +340,7 @@ class World:
         found: dict[str, Any] = dict(self.mqtt.stats)
         into = sum(found[key] for key in INTO)
         assert into == sum(found[key] for key in ENDED) + found["queued"] + found["in_flight"]
-        assert found["received"] == sum(found[key] for key in ("handled", "returned", "inbound_dropped", "unhandled"))
+        assert found["received"] == sum(found[key] for key in INBOUND_COLUMNS)
 
     async def heal(self, script: Script | None = None) -> None:
         """The peer behaves again: everything left gets through, and nothing more is dialled too early."""

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from hawk import Config, MQTTInterface, ReconnectionConfig
-from hawk.streams import Subscription
+from hawk.subscription import Subscription
 from hawk.testing.network_stream import CAPACITY_BYTES
 from hawk.testing.rehearsal import Rehearsal
 from hawk.testing.virtual_time import Backend, run

@@ -185,8 +185,17 @@ def _delivery(packet: mqtt5.PublishPacket, buffer: Buffer, start: int, size: int
     before = 2 + (len(topic) if topic.isascii() else len(topic.encode())) + (2 if qos else 0)
     payload = packet.payload
     length = check_property_length(buffer, start, size=size, before=before, after=len(payload))
-    properties = _properties(packet) if length else NO_PROPERTIES
-    return Delivery(Message(topic, payload, qos, packet.retain, properties), identifier, packet.duplicate)
+    if not length:
+        return Delivery(Message(topic, payload, qos, packet.retain), identifier, packet.duplicate)
+    named = tuple(packet.subscription_ids)
+    # What a broker adds to every message of a subscription, and mostly all there is.
+    properties = NO_PROPERTIES if len(named) == 1 and length == _named_bytes(named[0]) else _properties(packet)
+    return Delivery(Message(topic, payload, qos, packet.retain, properties), identifier, packet.duplicate, named)
+
+
+def _named_bytes(subscription_identifier: int) -> int:
+    """How long the property is that carries it: its own byte, and a variable byte integer (sections 1.5.5, 3.3.2.3.8)."""
+    return 1 + max(1, -(-subscription_identifier.bit_length() // 7))
 
 
 def _properties(packet: mqtt5.PublishPacket) -> Properties:

@@ -29,6 +29,11 @@ from hawk.protocol.version5.guard import is_panic
 from hawk.values import NO_PROPERTIES, Properties
 
 _QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
+_RETAIN_HANDLING = (
+    mqtt5.RetainHandling.SEND_ALWAYS,
+    mqtt5.RetainHandling.SEND_IF_SUBSCRIPTION_NOT_EXISTS,
+    mqtt5.RetainHandling.SEND_NEVER,
+)
 _Rare = Acknowledgement | SubscribeRequest | UnsubscribeRequest | PingRequest | DisconnectRequest
 
 SHORTEST_ALIASED = 5
@@ -166,13 +171,21 @@ def _encode_rare(packet: _Rare) -> bytes:
     match packet:
         case Acknowledgement():
             return _encode_acknowledgement(packet)
-        case SubscribeRequest(identifier, filters):
+        case SubscribeRequest(identifier, filters, subscription_identifier):
             topic_filters = [
-                # The codec's default, True, is not MQTT's: a live message would then look like a retained one.
-                mqtt5.TopicFilter(each.filter, max_qos=_QOS[each.qos], retain_as_published=False)
-                for each in filters
+                mqtt5.TopicFilter(
+                    pattern,
+                    max_qos=_QOS[qos],
+                    no_local=no_local,
+                    # The codec's default, True, is not MQTT's: a live message would then look like a retained one.
+                    retain_as_published=retain_as_published,
+                    retain_handling=_RETAIN_HANDLING[retain_handling],
+                )
+                for pattern, qos, no_local, retain_as_published, retain_handling in filters
             ]
-            return mqtt5.SubscribePacket(identifier, topic_filters).write()
+            return mqtt5.SubscribePacket(
+                identifier, topic_filters, subscription_id=subscription_identifier or None
+            ).write()
         case UnsubscribeRequest(identifier, patterns):
             return mqtt5.UnsubscribePacket(identifier, list(patterns)).write()
         case PingRequest():
