@@ -81,7 +81,9 @@ def conversation() -> Conversation:
         Delivery(Message("a/b", b"retained", 0, True)),
         Delivery(Message("a/b", b"x" * 200, 1), 1),
         Delivery(Message("a/\u00e9", b"", 2), 2, True),
-        Delivery(Message("a", b"\0\1\2", 1, properties=Properties(text=True)), 65_535),
+        Delivery(
+            Message("a", b"\0\1\2", 1, properties=Properties(text=True)), 65_535, subscription_identifiers=(1, 300)
+        ),
         Delivery(Message("p", b"y", 0, properties=Properties(content_type="c" * 150, user=(("who", "broker"),)))),
         Delivery(Message("ask", b"?", 1, properties=ASKED), 7),
         Acknowledgement(AckKind.PUBREL, 2),

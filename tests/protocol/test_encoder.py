@@ -53,7 +53,7 @@ def test_what_is_encoded_decodes_to_the_same(packets: list[Publish]) -> None:
     decoder = Decoder(maximum_packet_size=100_000)
     arrivals = decoder.feed(b"".join(encode(packets)))
     assert decoder.ending is None
-    assert [tuple(delivery) for delivery in arrivals.inbound] == [tuple(packet) for packet in packets]
+    assert [tuple(delivery)[:3] for delivery in arrivals.inbound] == [tuple(packet) for packet in packets]
 
 
 ALIKE = st.builds(
