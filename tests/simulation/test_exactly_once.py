@@ -16,7 +16,7 @@ from hawk.testing.virtual_time import Backend, run
 MESSAGES_BETWEEN_CUTS = 50
 HEALED_WITHIN_S = 3600.0
 RETRY = ReconnectionConfig(max_retries=None, initial_retry_delay=0.1, max_retry_delay=0.5)
-SENDS = Config(client_id="sends", reconnection=RETRY, max_inflight=20, qos=2)
+SENDS = Config(client_id="sends", reconnection=RETRY, max_inflight=20, qos=2, message_queue_size=10_000)
 RECEIVES = Config(client_id="receives", reconnection=RETRY, receive_maximum=20, qos=2)
 
 

@@ -35,6 +35,8 @@ def read_packet(view: memoryview, *, maximum_packet_size: int) -> tuple[mqtt5.Pa
     except BaseException as error:
         if not is_panic(error):
             raise
+        # So that a header is told of first, however the bytes were cut.
+        frame_length(view, 0, maximum_packet_size=maximum_packet_size)
         raise _malformed("ill-formed UTF-8", view) from None
     if size > maximum_packet_size:
         what = f"a packet of {size} bytes, above the maximum packet size of {maximum_packet_size}"
