@@ -20,6 +20,7 @@ _ALL = (
 _BEHIND = f"{_ALL} WHERE message.number > ? ORDER BY message.number"
 _BEHIND_ALONE = "SELECT number, body, NULL FROM message WHERE number > ? ORDER BY number"
 _UP_TO = f"{_ALL} WHERE message.number <= ? ORDER BY message.number"
+_NEXT = f"{_BEHIND} LIMIT ?"
 _ONE = f"{_ALL} WHERE message.number = ?"
 _LATEST = (
     "SELECT message.number, body, NULL FROM latest JOIN message ON message.number = latest.number"
@@ -89,6 +90,11 @@ class Pages:
         if request.expired:
             return self._expiries.next_s(request.after, pending_only=end)
         return self._expiries.next_s(records[-1].number if records else request.after)
+
+    def behind(self, number: int, most: int) -> list[Found]:
+        """So many of the next messages, whether they wait or are under way."""
+        now = self._clocks()
+        return [_found(row, now) for row in self._connection.execute(_NEXT, (number, most)).fetchall()]
 
     def under_way(self) -> list[Found]:
         """Everything up to the last record that has an identifier, oldest first."""

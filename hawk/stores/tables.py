@@ -5,6 +5,7 @@ Of one open connection and one thread. Errors of sqlite3 come up as they are; wh
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from hawk.core.expiry import Clocks
@@ -52,50 +53,63 @@ class Tables:
         only deletions: a power cut that undoes those makes QoS 1 repeat a message and QoS 2 a PUBREL, which both allow, and
         whatever is written after them makes them safe, too.
         """
-        tally, progressed = self.tally, self._progressed.copy()
         if self._syncs:
             waits = changes.insert or changes.progress or changes.dead or changes.identity
             self._connection.execute(_WAIT_FOR_THE_DISK if waits else _LEAVE_IT_TO_THE_SYSTEM)
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             if undone:
-                tally = self._delete(undone, tally)
+                self._delete(undone)
             if changes.insert:
-                tally = self._insert(changes.insert, tally)
+                self._insert(changes.insert)
             if changes.progress:
                 self._advance(changes.progress)
             if changes.dead:
-                tally = self._bury(changes.dead, tally)
+                self._bury(changes.dead)
             if changes.delete:
-                tally = self._delete(changes.delete, tally)
+                self._delete(changes.delete)
             if changes.identity is not None:
                 self._identify(changes.identity, place)
-            self.write_tally(tally)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            self._progressed = progressed
-            roll_back(self._connection)
-            raise
-        self.tally = tally
 
     def set_aside(self, numbers: Sequence[int]) -> None:
-        """Move damaged rows out of the way, in a transaction of its own."""
+        """Move damaged rows out of the way."""
         found_at = self._clocks().calendar
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._transaction():
             self._connection.executemany(
                 "INSERT INTO damaged (number, found_at, body) SELECT number, ?, body FROM message WHERE number = ?",
                 [(found_at, number) for number in numbers],
             )
-            tally = self._delete(numbers, self.tally)
-            self.write_tally(tally)
+            self._delete(numbers)
+
+    def revive(self, records: Sequence[Record], dead: Sequence[int]) -> None:
+        """Write the messages of dead letters anew, and forget those letters."""
+        with self._transaction():
+            if records:
+                self._insert(records)
+            self._forget_dead(dead)
+
+    def purge(self, *, dead: Sequence[int] = (), waiting: Sequence[int] = (), set_aside: bool = False) -> None:
+        """Forget dead letters, messages, and what was set aside."""
+        with self._transaction():
+            self._forget_dead(dead)
+            self._delete(waiting)
+            if set_aside:
+                self._connection.execute("DELETE FROM damaged")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All of the block or nothing, the sums with it."""
+        tally, progressed = self.tally, self._progressed.copy()
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.write_tally()
             self._connection.execute("COMMIT")
         except BaseException:
+            self.tally, self._progressed = tally, progressed
             roll_back(self._connection)
             raise
-        self.tally = tally
 
-    def _insert(self, records: Sequence[Record], tally: Tally) -> Tally:
+    def _insert(self, records: Sequence[Record]) -> None:
         now = self._clocks()
         rows = [(record.number, record.message.size_bytes, body_of(record, now)) for record in records]
         self._insert_rows(rows)
@@ -108,7 +122,8 @@ class Tables:
             latest = [(each.number,) for each in special if each.latest]
             self._connection.executemany("INSERT OR REPLACE INTO latest VALUES (?)", latest)
             self._has_latest = self._has_latest or bool(latest)
-        return tally._replace(
+        tally = self.tally
+        self.tally = tally._replace(
             messages=tally.messages + len(rows),
             size_bytes=tally.size_bytes + sum(row[1] for row in rows),
             last_number=max(tally.last_number, rows[-1][0]),
@@ -137,17 +152,22 @@ class Tables:
             self._connection.executemany("DELETE FROM progress WHERE number = ?", known)
             self._progressed.difference_update(number for (number,) in known)
 
-    def _bury(self, letters: Sequence[DeadLetter], tally: Tally) -> Tally:
+    def _bury(self, letters: Sequence[DeadLetter]) -> None:
         died_at = self._clocks().calendar
         before = self._connection.total_changes
         self._connection.executemany(
             "INSERT OR REPLACE INTO dead SELECT number, ?2, ?3, ?4, ?5, size_bytes, body FROM message WHERE number = ?1",
             [(*letter, died_at) for letter in letters],
         )
-        dead = self._connection.total_changes - before
-        return self._delete([letter.number for letter in letters], tally._replace(dead=tally.dead + dead))
+        self.tally = self.tally._replace(dead=self.tally.dead + self._connection.total_changes - before)
+        self._delete(letter.number for letter in letters)
 
-    def _delete(self, numbers: Iterable[int], tally: Tally) -> Tally:
+    def _forget_dead(self, numbers: Sequence[int]) -> None:
+        before = self._connection.total_changes
+        self._connection.executemany("DELETE FROM dead WHERE number = ?", [(number,) for number in numbers])
+        self.tally = self.tally._replace(dead=self.tally.dead - (self._connection.total_changes - before))
+
+    def _delete(self, numbers: Iterable[int]) -> None:
         """Acknowledgements come in order, so the numbers make few runs, and a run is deleted in one go."""
         ordered = sorted(numbers)
         messages = size_bytes = 0
@@ -164,7 +184,8 @@ class Tables:
                 self._connection.execute("DELETE FROM latest WHERE number BETWEEN ? AND ?", run)
         if self._progressed:
             self._forget_progress(ordered)
-        return tally._replace(messages=tally.messages - messages, size_bytes=tally.size_bytes - size_bytes)
+        tally = self.tally
+        self.tally = tally._replace(messages=tally.messages - messages, size_bytes=tally.size_bytes - size_bytes)
 
     def read_identity(self) -> tuple[Identity, tuple[str, str]] | None:
         """Who hawk was, and where the file was then. None if nobody was, or nobody knows."""
