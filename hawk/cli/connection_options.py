@@ -92,10 +92,11 @@ def split_url(url: str) -> tuple[str, str | None]:
     return f"{scheme}{separator}{authority}", unquote(topic) or None
 
 
-def config_of(options: ConnectionOptions, *, qos: int | None) -> "Config":
+def config_of(options: ConnectionOptions, *, qos: int | None, outbox: Path | None = None) -> "Config":
     """The configuration of one command, of file, environment and flags; what they warn of is logged.
 
-    A command waits for room instead of dropping, and takes a refused password for final, whatever the file says.
+    A command waits for room instead of dropping, and takes a refused password for final, whatever the file says. The
+    outbox that a file names is its service's, and none of a command.
     Raises `ConfigInvalid` with every problem at once, and `UsageError`.
     """
     from hawk.service.settings import load_settings
@@ -117,7 +118,7 @@ def config_of(options: ConnectionOptions, *, qos: int | None) -> "Config":
     config = loaded.config
     if not config.enabled:
         raise UsageError("MQTT is disabled in the configuration (enabled: false)")
-    config = replace(config, overflow="wait", on_auth_failure="fail")
+    config = replace(config, overflow="wait", on_auth_failure="fail", outbox=None if outbox is None else str(outbox))
     if options.retry:
         config = replace(config, reconnection=replace(config.reconnection, max_retries=None))
     return config

@@ -1,6 +1,7 @@
 """`hawk pub`: publish one message, a file, or every line of standard input, and wait until the broker has it."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,6 +31,7 @@ async def pub(
     null_message: Annotated[bool, Parameter(name=["--null-message", "-n"], negative="", show_default=False)] = False,
     qos: Annotated[Literal[0, 1, 2] | None, Parameter(name=["--qos", "-q"])] = None,
     retain: Annotated[bool, Parameter(name=["--retain", "-r"], negative="", show_default=False)] = False,
+    outbox: Annotated[Path | None, Parameter(name="--outbox")] = None,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
@@ -51,6 +53,8 @@ async def pub(
         0, 1 or 2. Default: the configuration's, else 1.
     retain:
         Ask the broker to keep the message for later subscribers.
+    outbox:
+        A file that keeps what is not delivered for the next command with the same file, which delivers it first.
     """
     from hawk.cli.exit_codes import ExitCode
     from hawk.cli.outcome import Outcome, conclude, outcome_of
@@ -64,7 +68,7 @@ async def pub(
     try:
         where = validate_topic(_topic_of(topic, connection.url))
         payload = _payload_of(message, file, stdin_line=stdin_line, null_message=null_message)
-        config = config_of(connection, qos=qos)
+        config = config_of(connection, qos=qos, outbox=outbox)
     except UsageError as error:
         return conclude(Outcome(ExitCode.USAGE, str(error)), output)
     except (ConfigInvalid, MessageInvalid) as error:
@@ -80,8 +84,12 @@ async def pub(
         return await publication.wait_for_acknowledgements()
 
     ended = await run_session(config, patience, work, finish=publication.stop_reading)
-    delivered = ended.stats["acknowledged"] + ended.stats["sent"]
-    return conclude(publication.verdict(ended.outcome, delivered), output, publication.facts(delivered))
+    # What an earlier command has left goes first, and is none of this one's.
+    delivered = max(0, ended.stats["acknowledged"] + ended.stats["sent"] - ended.stats["recovered"])
+    verdict = publication.verdict(ended.outcome, delivered)
+    if outbox is not None and verdict.why and (kept := ended.stats["queue_size"]):
+        verdict = replace(verdict, why=f"{verdict.why}; {kept} kept in {outbox}")
+    return conclude(verdict, output, publication.facts(delivered))
 
 
 def _topic_of(topic: str | None, url: str | None) -> str:

@@ -102,6 +102,8 @@ class _Session:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch_events, events)
                 tasks.start_soon(self._watch_time)
+                if self._config.outbox is not None:
+                    tasks.start_soon(self._reach)
                 await self._work(work)
         events.close()
 
@@ -117,10 +119,19 @@ class _Session:
             else:
                 self._end(_TERMINATED, drain_s=0.0 if self._is_finishing else self._config.drain_s)
 
-    async def _work(self, work: Work) -> None:
+    async def _reach(self) -> None:
         try:
             await self._mqtt.connect()
             self._was_reached = True
+        except HawkError as error:
+            self._end(outcome_of(error), drain_s=self._config.drain_s)
+
+    async def _work(self, work: Work) -> None:
+        try:
+            if self._config.outbox is None:
+                await self._mqtt.connect()
+                self._was_reached = True
+            # With a file the work need not wait for the broker: what it accepts is kept.
             outcome = await work(self._mqtt)
         except (HawkError, OSError) as error:
             outcome = outcome_of(error)

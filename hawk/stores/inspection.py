@@ -15,7 +15,7 @@ from hawk.errors import StoreFailed
 from hawk.messages import Identity, Record
 from hawk.stores.pages import Found
 from hawk.stores.rows import RowDamaged, read_body
-from hawk.stores.schema import VERSION, version_of
+from hawk.stores.schema import VERSION, FileError, version_of
 from hawk.stores.tables import Tables, Tally
 
 ROWS_AT_ONCE = 500
@@ -149,7 +149,7 @@ def inspect(path: Path, clocks: Callable[[], Clocks]) -> Iterator[Inspection]:
             if version < VERSION:
                 raise StoreFailed("this outbox was written by an older hawk: `hawk outbox vacuum` brings it up to date")
             yield Inspection(connection, clocks)
-    except sqlite3.Error as error:
+    except FileError as error:
         raise StoreFailed(f"{path}: {error}") from error
 
 

@@ -23,7 +23,7 @@ from hawk.stores.machine import Machine
 from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
 from hawk.stores.salvage import is_outbox, rescue, take_over
-from hawk.stores.schema import PAGE_BYTES, check_tables, prepare
+from hawk.stores.schema import PAGE_BYTES, FileError, check_tables, code_of, prepare
 from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
@@ -77,7 +77,7 @@ class OutboxFile:
             raise StoreFailed("no space left on device: the outbox takes nothing new until there is room again")
         try:
             self._write(changes)
-        except sqlite3.Error as error:
+        except FileError as error:
             self._write_anew(changes, error)
         self._doubtful = ()
 
@@ -85,11 +85,11 @@ class OutboxFile:
         """Read a page. Damaged rows on the way are set aside. Raises `StoreFailed`."""
         try:
             return self._read(request)
-        except sqlite3.Error as error:
+        except FileError as error:
             self._drop_connection()
             try:
                 return self._read(request)
-            except sqlite3.Error:
+            except FileError:
                 raise self._failure(error) from error
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class OutboxFile:
         try:
             self._with_room(self._connect)
             return self._missing()
-        except sqlite3.Error as error:
+        except FileError as error:
             if code_of(error) not in _DAMAGED:
                 raise self._failure(error) from error
             if not is_outbox(self.path):
@@ -119,13 +119,13 @@ class OutboxFile:
     def _rescue(self) -> tuple[Path, int]:
         try:
             return self._with_room(lambda: rescue(self.path, self._machine))
-        except (sqlite3.Error, OSError) as error:
+        except (*FileError, OSError) as error:
             raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
 
     def _connect_or_fail(self) -> None:
         try:
             self._connect()
-        except sqlite3.Error as error:
+        except FileError as error:
             raise self._failure(error) from error
 
     def _connect(self) -> None:
@@ -181,7 +181,7 @@ class OutboxFile:
     def _recover(self, lost: int) -> Recovered:
         try:
             return self._read_recovered(lost)
-        except sqlite3.Error as error:
+        except FileError as error:
             raise self._failure(error) from error
 
     def _read_recovered(self, lost: int) -> Recovered:
@@ -228,7 +228,7 @@ class OutboxFile:
         place = self._place() if changes.identity is not None else ("", "")
         tables.apply(changes, undone=self._doubtful, place=place)
 
-    def _write_anew(self, changes: Commit, error: sqlite3.Error) -> None:
+    def _write_anew(self, changes: Commit, error: Exception) -> None:
         """After a failure: on a full disk with the ballast's room, else on a connection that has looked at the file anew.
 
         What of the failed attempt reached the disk nobody knows: the first thing of the next one is to undo it.
@@ -245,7 +245,7 @@ class OutboxFile:
             raise self._failure(error) from error
         try:
             self._write(changes)
-        except sqlite3.Error as again:
+        except FileError as again:
             self._drop_connection()
             raise self._failure(again) from again
         if not full:
@@ -256,7 +256,7 @@ class OutboxFile:
         connection, _ = self._present()
         try:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except FileError as error:
             log_event(logger, logging.DEBUG, "outbox log not shrunk", path=self.path, why=str(error))
 
     def _read(self, request: ReadPage) -> Page:
@@ -286,7 +286,7 @@ class OutboxFile:
         """What `function` returns; on a full disk it gets the ballast's room."""
         try:
             return function()
-        except sqlite3.Error as error:
+        except FileError as error:
             if code_of(error) not in (*_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR):
                 raise
             if not self._ballast.give_up():
@@ -299,7 +299,7 @@ class OutboxFile:
         if connection is not None:
             try:
                 connection.close()
-            except sqlite3.Error as error:
+            except FileError as error:
                 log_event(logger, logging.DEBUG, "outbox not closed well", path=self.path, why=str(error))
 
     def _present(self) -> tuple[sqlite3.Connection, Tables]:
@@ -307,13 +307,8 @@ class OutboxFile:
             raise StoreFailed(f"{self.path} is not open")
         return self._connection, self._tables
 
-    def _failure(self, error: sqlite3.Error) -> StoreFailed:
+    def _failure(self, error: Exception) -> StoreFailed:
         return StoreFailed(f"{self.path}: {error}")
-
-
-def code_of(error: sqlite3.Error) -> int:
-    """SQLite's primary result code; 0 where sqlite3 itself found the fault."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _sound(found: list[Found]) -> list[Record]:

@@ -18,7 +18,7 @@ from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_progress
-from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, is_sound, prepare
+from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, is_sound, prepare
 from hawk.stores.tables import Tables
 
 _APPLICATION_ID_AT = 68
@@ -89,7 +89,7 @@ def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
 def _knows_its_tables(connection: sqlite3.Connection) -> bool:
     try:
         return is_sound(connection)
-    except sqlite3.Error:
+    except FileError:
         return False
 
 
@@ -172,7 +172,7 @@ def _readable(connection: sqlite3.Connection, table: str, columns: str) -> Itera
                     begin = row[0] + 1
                     yield row
             return
-        except sqlite3.Error:
+        except FileError:
             # sqlite3 looks a row ahead, so the last one before the damage has not been given yet.
             row = _first_row(connection, f"{query} LIMIT 1", begin)
             if row is not None and isinstance(row[0], int):
@@ -201,7 +201,7 @@ def _behind_the_gap(connection: sqlite3.Connection, query: str, begin: int) -> i
 def _can_read(connection: sqlite3.Connection, query: str, begin: int) -> bool:
     try:
         connection.execute(query, (begin,)).fetchone()
-    except sqlite3.Error:
+    except FileError:
         return False
     return True
 
@@ -209,7 +209,7 @@ def _can_read(connection: sqlite3.Connection, query: str, begin: int) -> bool:
 def _first_row(connection: sqlite3.Connection, query: str, *values: int) -> tuple[Any, ...] | None:
     try:
         row: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
-    except sqlite3.Error:
+    except FileError:
         return None
     return row
 

@@ -43,6 +43,9 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
 
 VERSION: Final = len(STEPS)
 
+FileError: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a file that cannot be read or written raises. The second comes of sqlite3's own words about damaged names."""
+
 _TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 
@@ -120,3 +123,10 @@ def _damaged(what: str) -> sqlite3.DatabaseError:
     error = sqlite3.DatabaseError(what)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error
+
+
+def code_of(error: Exception) -> int:
+    """SQLite's primary result code of a `FileError`; 0 where sqlite3 itself found the fault."""
+    if isinstance(error, UnicodeDecodeError):
+        return sqlite3.SQLITE_CORRUPT
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF

@@ -13,7 +13,7 @@ from hawk.messages import Record
 from hawk.stores.lock import OutboxLock
 from hawk.stores.machine import Machine
 from hawk.stores.rows import RowDamaged, read_body
-from hawk.stores.schema import PAGE_BYTES, check_tables, prepare
+from hawk.stores.schema import PAGE_BYTES, FileError, check_tables, prepare
 from hawk.stores.tables import Tables
 
 _BUSY_S = 5.0
@@ -96,7 +96,7 @@ def keep_up(path: Path, machine: Machine) -> Iterator[Upkeep]:
             prepare(connection)
             check_tables(connection)
             yield Upkeep(connection, machine)
-    except sqlite3.Error as error:
+    except FileError as error:
         raise StoreFailed(f"{path}: {error}") from error
     finally:
         lock.release()
