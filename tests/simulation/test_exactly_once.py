@@ -42,6 +42,10 @@ async def receive(mqtt: MQTTInterface, received: list[bytes], ready: anyio.Event
             received.append(taken)
 
 
+def least_disconnections(*hawks: MQTTInterface) -> int:
+    return min(each.stats["total_disconnections"] for each in hawks)
+
+
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_ten_thousand_messages_arrive_once_and_in_order_over_two_hundred_cuts(backend: Backend, deep: bool) -> None:
@@ -63,8 +67,11 @@ def test_ten_thousand_messages_arrive_once_and_in_order_over_two_hundred_cuts(ba
             tasks.start_soon(receive, receiver, received, ready)
             await ready.wait()
             network.latency_s, network.jitter_s = 0.01, 0.01
-            for start in range(0, len(sent), MESSAGES_BETWEEN_CUTS):
-                await sender.publish_many([("storm", each) for each in sent[start : start + MESSAGES_BETWEEN_CUTS]])
+            waiting = [("storm", each) for each in sent]
+            # A cut that falls together with another end of the link is made good.
+            while waiting or least_disconnections(sender, receiver) < cuts:
+                await sender.publish_many(waiting[:MESSAGES_BETWEEN_CUTS])
+                del waiting[:MESSAGES_BETWEEN_CUTS]
                 await anyio.sleep(random.uniform(0.0, 0.2))
                 while not all(each.connection_state is ConnectionState.CONNECTED for each in (sender, receiver)):
                     await anyio.sleep(0.02)
@@ -74,8 +81,6 @@ def test_ten_thousand_messages_arrive_once_and_in_order_over_two_hundred_cuts(ba
                 while len(received) < len(sent) or sender.stats["queue_size"]:
                     await anyio.sleep(0.5)
             await anyio.sleep(10.0)
-            assert sender.stats["total_disconnections"] >= cuts
-            assert receiver.stats["total_disconnections"] >= cuts
             assert [payload for _, payload in rehearsal.broker.received()] == sent, "at the broker"
             assert received == sent, "at the other hawk"
             assert sender.stats["acknowledged"] == len(sent)
