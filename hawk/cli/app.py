@@ -70,6 +70,7 @@ def make_app() -> App:
         app.command(where, name=name, help=what, help_epilogue=EPILOGUE)
     app.command("hawk.cli.config:config_app", name="config", help="Check, show and write configuration files.")
     app.command("hawk.cli.outbox:outbox_app", name="outbox", help="Look into an outbox file, and tidy it up.")
+    app.command("hawk.cli.scenario:scenario_app", name="scenario", help="Rehearse scripted outages, and judge them.")
     return app
 
 

@@ -131,5 +131,9 @@ class Scenario:
 
     @property
     def config(self) -> Config:
-        """The configuration of every hawk, but for its client identifier."""
-        return Config.from_mapping(self.settings)
+        """The configuration of every hawk, but for its client identifier.
+
+        With a durable outbox it has the defaults of one with a file, although the disk is in memory.
+        """
+        outbox = {"outbox": self.name} if self.outbox == "durable" else {}
+        return Config.from_mapping({**self.settings, **outbox})

@@ -63,7 +63,7 @@ expects:
         "f.yaml:3:11: duration: not a duration (try 30s, 2m, 250ms)",
         "f.yaml:4:10: client.max_retrys: unknown key; did you mean 'max_retries'?",
         "f.yaml:4:30: client.qos: must be one of 0, 1, 2, not 7",
-        "f.yaml:6:24: traffic.0.rate: not a rate (try 5/s, 1/10s, poisson 2/h, burst 100 every 1m)",
+        "f.yaml:6:26: traffic.0.rate: not a rate (try 5/s, 1/10s, poisson 2/h, burst 100 every 1m)",
         "f.yaml:8:10: timeline.0.at: not a duration (try 30s, 2m, 250ms)",
         "f.yaml:8:21: timeline.0.fault: unknown fault 'link.blakhole'; did you mean 'link.blackhole'?",
         "f.yaml:9:22: timeline.1.fault: unknown reason 'server-bussy'; did you mean 'server-busy'?",
