@@ -18,9 +18,14 @@ T_contra = TypeVar("T_contra", contravariant=True)
 
 
 class Transmit(NamedTuple):
-    """Packets for the wire, in this order. The one message of a lane."""
+    """Packets for the wire, in this order. The one message of a lane.
+
+    `opening`: the Queue keeper's first on this lane, sent even when it holds nothing: what of a living session is resumed
+    goes before everything else (MQTT 5 section 4.4), so the writer holds the others back until it has come.
+    """
 
     packets: tuple[Outgoing, ...]
+    opening: bool = False
 
 
 class Lane(Protocol):

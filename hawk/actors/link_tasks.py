@@ -110,29 +110,52 @@ class LinkTasks:
             if arrivals.pong:
                 self.proven = True
 
+    async def _opening(self) -> list[Transmit]:
+        """All that waits once the Queue keeper has said what is resumed, with that in front of the rest."""
+        batch: list[Transmit] = []
+        while not any(transmit.opening or _goodbye_in(transmit) for transmit in batch):
+            batch += await self._next_batch()
+        return sorted(batch, key=lambda transmit: not transmit.opening)
+
+    async def _next_batch(self) -> list[Transmit]:
+        return take_all(self._outgoing, await self._outgoing.receive())
+
     async def _write(self) -> None:
-        saying_goodbye = False
-        while not saying_goodbye:
-            batch = take_all(self._outgoing, await self._outgoing.receive())
-            packets: list[Outgoing] = []
-            for transmit in batch:
-                packets += transmit.packets
-                last = packets[-1]
-                if type(last) is DisconnectRequest:
-                    # The last packet of a link (MQTT 5 section 3.14).
-                    saying_goodbye = True
-                    if last.reason_code >= FAILURE:
-                        self._end(
-                            Cause(CauseKind.PROTOCOL_ERROR, "the broker went beyond its limits", last.reason_code)
-                        )
-                    break
-            self._write_since = anyio.current_time()
-            await self._link.send(packets)
-            self._write_since, self._wrote_at = None, anyio.current_time()
-            sent = sum(1 for packet in packets if type(packet) is Publish and not packet.identifier)
-            if sent:
-                await self._to_queue_keeper.send(Settled(self.lane, (), sent))
+        packets, goodbye = _up_to_goodbye(await self._opening())
+        while True:
+            if goodbye is not None and goodbye.reason_code >= FAILURE:
+                self._end(Cause(CauseKind.PROTOCOL_ERROR, "the broker went beyond its limits", goodbye.reason_code))
+            if packets:
+                await self._put_on_the_wire(packets)
+            if goodbye is not None:
+                break
+            packets, goodbye = _up_to_goodbye(await self._next_batch())
         self._scope.deadline = min(self._scope.deadline, anyio.current_time() + LAST_WORDS_S)
+
+    async def _put_on_the_wire(self, packets: list[Outgoing]) -> None:
+        self._write_since = anyio.current_time()
+        await self._link.send(packets)
+        self._write_since, self._wrote_at = None, anyio.current_time()
+        sent = sum(1 for packet in packets if type(packet) is Publish and not packet.identifier)
+        if sent:
+            await self._to_queue_keeper.send(Settled(self.lane, (), sent))
+
+
+def _up_to_goodbye(batch: list[Transmit]) -> tuple[list[Outgoing], DisconnectRequest | None]:
+    """The packets of all, and the DISCONNECT among them: it is the last packet of a link (MQTT 5 section 3.14)."""
+    packets: list[Outgoing] = []
+    for transmit in batch:
+        packets += transmit.packets
+        goodbye = _goodbye_in(transmit)
+        if goodbye is not None:
+            return packets, goodbye
+    return packets, None
+
+
+def _goodbye_in(transmit: Transmit) -> DisconnectRequest | None:
+    """The DISCONNECT that these packets end with, if they do."""
+    last = transmit.packets[-1] if transmit.packets else None
+    return last if type(last) is DisconnectRequest else None
 
 
 def _first_cause(lost: BaseExceptionGroup[LinkLost]) -> Cause:

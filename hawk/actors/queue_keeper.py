@@ -79,6 +79,7 @@ class QueueKeeper:
         self._room = room
         self._reporter = reporter
         self._lane: Lane | None = None
+        self._opens_lane = False
         self._stop: Stop | None = None
         self._stop_at = math.inf
         self._fates_watched = False
@@ -118,7 +119,7 @@ class QueueKeeper:
             case PageFailed():
                 outbox.page_failed()
             case LaneOpened():
-                self._lane = message.lane
+                self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
                 outbox.open(message.connack, now)
             case Ready():
@@ -144,7 +145,8 @@ class QueueKeeper:
 
     async def _act(self, now: float) -> None:
         outbox = self._outbox
-        if packets := outbox.take_packets(now):
+        packets = outbox.take_packets(now)
+        if packets or self._opens_lane:
             self._transmit(packets)
         if self._to_store is not None and (commit := outbox.take_commit(now)):
             self._to_store.send_nowait(commit)
@@ -158,10 +160,11 @@ class QueueKeeper:
         self._reporter.retry()
 
     def _transmit(self, packets: tuple[Outgoing, ...]) -> None:
+        opening, self._opens_lane = self._opens_lane, False
         if self._lane is None:
             return
         try:
-            self._lane.send_nowait(Transmit(packets))
+            self._lane.send_nowait(Transmit(packets, opening))
         except anyio.BrokenResourceError:
             # The link is gone and `LinkDown` is on its way: what was sent stays in flight until it comes.
             log_event(logger, logging.DEBUG, "lane broken", lane=self._lane.number)

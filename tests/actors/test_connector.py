@@ -35,6 +35,7 @@ from hawk.messages import (
     ToHealthProbe,
     ToQueueKeeper,
     ToSubscriptionKeeper,
+    Transmit,
 )
 from hawk.packets import AckKind, Acknowledgement, Arrivals, ConnectRequest, Delivery, DisconnectRequest, PingRequest
 from hawk.ports import Link
@@ -181,6 +182,7 @@ def test_a_ping_goes_out_and_a_hang_up_ends_the_link_that_it_is_about(scripted_l
             await bench.tell(Open(), Dial(1))
             opened = take_all(bench.of_queue_keeper, None)[0]
             assert isinstance(opened, LaneOpened)
+            opened.lane.send_nowait(Transmit((), opening=True))
             await bench.tell(Ping(opened.lane))
             assert link.sent == [PingRequest()]
             await bench.tell(Hangup(opened.lane, "dead"))

@@ -8,7 +8,17 @@ import pytest
 from hawk.actors.link_tasks import GOODBYE_S, LAST_WORDS_S, LinkTasks
 from hawk.actors.mailbox import MemoryLane, open_lane, take_all
 from hawk.messages import Incoming, Lost, Settled, ToConnector, ToQueueKeeper, ToSubscriptionKeeper, Transmit
-from hawk.packets import AckKind, Acknowledgement, Arrivals, Delivery, DisconnectRequest, PingRequest, Publish
+from hawk.packets import (
+    AckKind,
+    Acknowledgement,
+    Arrivals,
+    Delivery,
+    DisconnectRequest,
+    PingRequest,
+    Publish,
+    SubscribeFilter,
+    SubscribeRequest,
+)
 from hawk.testing.virtual_time import Backend, run
 from hawk.values import Cause, CauseKind, Message
 
@@ -21,7 +31,7 @@ both_backends = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 class Bench:
     """Link tasks between channels that a test reads. `order` is what was handed on, to anybody, in its order."""
 
-    def __init__(self, link: Any, *, capacity: int = 100, keeper_inbox: int = 100) -> None:
+    def __init__(self, link: Any, *, capacity: int = 100, keeper_inbox: int = 100, opened: bool = True) -> None:
         self.lane: MemoryLane
         self.lane, outgoing = open_lane(1, capacity)
         to_connector, self.of_connector = anyio.create_memory_object_stream[ToConnector](10)
@@ -38,6 +48,9 @@ class Bench:
             to_queue_keeper=to_queue,
             to_subscription_keeper=to_subscriptions,
         )
+
+        if opened:
+            self.lane.send_nowait(Transmit((), opening=True))
 
     async def end(self) -> tuple[Lost, float]:
         """Wait for `Lost`; returns it and when it came."""
@@ -140,7 +153,7 @@ def test_hanging_up_ends_a_write_that_blocks_and_says_why(scripted_link: Any, ba
 def test_a_lane_that_overflows_hangs_its_link_up(scripted_link: Any, backend: Backend) -> None:
     async def overflow() -> None:
         link = scripted_link(reads=False)
-        bench = Bench(link, capacity=3)
+        bench = Bench(link, capacity=4)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.tasks.run)
             for _ in range(3):
@@ -154,6 +167,46 @@ def test_a_lane_that_overflows_hangs_its_link_up(scripted_link: Any, backend: Ba
         bench.close()
 
     run(overflow, backend=backend)
+
+
+@both_backends
+def test_what_is_resumed_goes_before_all_that_was_on_the_lane_earlier(scripted_link: Any, backend: Backend) -> None:
+    """MQTT 5 section 4.4: resumed PUBLISHes go before SUBSCRIBEs, whichever keeper the scheduler let speak first."""
+    subscribe = SubscribeRequest(65_024, (SubscribeFilter("a"),))
+    resumed = Publish(Message("a", b"", 1), 1, duplicate=True)
+
+    async def open_late() -> None:
+        link = scripted_link()
+        bench = Bench(link, opened=False)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.tasks.run)
+            bench.lane.send_nowait(Transmit((subscribe,)))
+            await anyio.sleep(1)
+            assert link.sent == []
+            assert bench.tasks.traffic.wrote_at == 0
+            bench.lane.send_nowait(Transmit((PingRequest(),)))
+            bench.lane.send_nowait(Transmit((resumed,), opening=True))
+            await anyio.sleep(1)
+            assert link.sent == [resumed, subscribe, PingRequest()]
+            tasks.cancel_scope.cancel()
+        bench.close()
+
+    run(open_late, backend=backend)
+
+
+@both_backends
+def test_a_goodbye_does_not_wait_for_what_is_resumed(scripted_link: Any, backend: Backend) -> None:
+    async def leave() -> None:
+        link = scripted_link()
+        bench = Bench(link, opened=False)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.tasks.run)
+            bench.tasks.say_goodbye(DisconnectRequest())
+            assert (await bench.end())[1] == 0
+        assert link.sent == [DisconnectRequest()]
+        bench.close()
+
+    run(leave, backend=backend)
 
 
 @both_backends
