@@ -6,6 +6,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from hawk.config import Config as Config
     from hawk.config import ReconnectionConfig as ReconnectionConfig
+    from hawk.connecting import Authenticator as Authenticator
+    from hawk.connecting import Credentials as Credentials
+    from hawk.connecting import Endpoint as Endpoint
+    from hawk.connecting import Transport as Transport
+    from hawk.connecting import Will as Will
     from hawk.core.tally import Stats as Stats
     from hawk.errors import ConfigInvalid as ConfigInvalid
     from hawk.errors import Dropped as Dropped
@@ -36,12 +41,16 @@ if TYPE_CHECKING:
     from hawk.values import ConnectionState as ConnectionState
     from hawk.values import Fate as Fate
     from hawk.values import FateKind as FateKind
+    from hawk.values import Judgement as Judgement
+    from hawk.values import Message as Message
     from hawk.values import Properties as Properties
+    from hawk.values import Verdict as Verdict
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "hawk.config": ("Config", "ReconnectionConfig"),
+    "hawk.connecting": ("Authenticator", "Credentials", "Endpoint", "Transport", "Will"),
     "hawk.core.tally": ("Stats",),
     "hawk.errors": (
         *("ConfigInvalid", "Dropped", "Expired", "GaveUp", "HawkError", "MessageInvalid", "NoResponse", "OutboxFull"),
@@ -55,22 +64,27 @@ _HOMES = {
     "hawk.received": ("ReceivedMessage",),
     "hawk.streams": ("EventStream",),
     "hawk.subscription": ("Subscription",),
-    "hawk.values": ("ConnectionState", "Fate", "FateKind", "Properties"),
+    "hawk.values": ("ConnectionState", "Fate", "FateKind", "Judgement", "Message", "Properties", "Verdict"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Authenticator",
     "Config",
     "ConfigInvalid",
     "ConnectionState",
+    "Credentials",
     "Dropped",
+    "Endpoint",
     "EventStream",
     "Expired",
     "Fate",
     "FateKind",
     "GaveUp",
     "HawkError",
+    "Judgement",
     "MQTTInterface",
+    "Message",
     "MessageInvalid",
     "MessageSettled",
     "Missed",
@@ -91,7 +105,10 @@ __all__ = [
     "SubscribeFilter",
     "Subscription",
     "Superseded",
+    "Transport",
     "UnknownFate",
+    "Verdict",
+    "Will",
     "open_mqtt",
 ]
 

@@ -5,13 +5,26 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
+from hawk.connecting import (
+    Asked,
+    Authenticator,
+    Credentials,
+    Endpoint,
+    RefusalPolicy,
+    TLSContext,
+    Transport,
+    Will,
+    parse_endpoints,
+    parse_url,
+)
 from hawk.errors import ConfigInvalid, Problem
+from hawk.values import Message
 
 OverflowPolicy = Literal["drop_oldest", "drop_newest", "wait", "reject"]
 ReceiveOverflowPolicy = Literal["drop_oldest", "drop_newest"]
@@ -64,6 +77,10 @@ class _Problems:
             self.found.append(Problem(key, "must not be empty"))
         elif "\0" in value or not _encodes(value):
             self.found.append(Problem(key, "must be UTF-8 text of at most 65,535 bytes, without NUL"))
+
+    def add(self, key: str, what: str) -> None:
+        """The setting is wrong in a way of its own."""
+        self.found.append(Problem(key, what))
 
     def raise_if_any(self) -> None:
         if self.found:
@@ -122,7 +139,21 @@ class ReconnectionConfig:
 class Config:
     """Everything that one hawk is told. Durations are in seconds, sizes in bytes.
 
-    `broker`, `port`: the endpoint. `client_id`: the client identifier; None draws one at random.
+    `broker`, `port`: the endpoint; `tls` speaks TLS to it (whose usual port is 8883). `endpoints` replaces the three: URLs
+    (`mqtt://`, `mqtts://`, `mqtt+unix://`) of brokers that share their sessions, dialled in order until one accepts. While
+    hawk is not at the first, it looks every `failback_s` whether that one can be reached, and goes back to it then.
+    `client_id`: the client identifier; None draws one at random, "" lets the broker assign one.
+    `username`, `password`: sent with each CONNECT; `password_file` and `password_command` (a program and its arguments,
+    whose output is the password) are read at each dial instead, without one newline at the end; so is `credentials`.
+    `authentication` makes an `Authenticator` for each dial (MQTT 5 section 4.12).
+    `will`: published by the broker when hawk is lost. `birth`: published by hawk on each new link, before the backlog.
+    TLS verifies the broker's certificate and name, with the system's authorities or those of `tls_ca_file`. The files
+    (PEM) are read at each dial. `tls_certificate_file` and `tls_key_file` are hawk's own certificate. `tls_server_name`:
+    the name to verify instead of the host. `tls_alpn`: protocols to offer. `tls_insecure` verifies nothing.
+    `tls_context`: an `ssl.SSLContext` instead of all these files.
+    Where a callable is allowed (`endpoints`, `client_id`, `credentials`, `tls_context`, `will`, `birth`), it is asked at
+    each dial, under `connection_timeout`; what it raises fails that attempt only.
+    `refusal_policy`: decides what a refusal of the broker leads to, instead of hawk's own table.
     `enabled` False: nothing is dialled, and `publish()` raises `Stopped` at once.
     `qos`: of a publish that names none. `session_expiry_s`: how long the broker is asked to keep the session; None is 3,600,
     with an outbox file 604,800.
@@ -144,9 +175,25 @@ class Config:
 
     broker: str = "localhost"
     port: int = 1883
-    client_id: str | None = None
+    tls: bool = False
+    endpoints: str | tuple[str, ...] | Asked[str | tuple[str, ...]] | None = None
+    failback_s: float = 60.0
+    client_id: str | Asked[str] | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_file: str | None = None
+    password_command: str | tuple[str, ...] | None = field(default=None, repr=False)
+    credentials: Credentials | Asked[Credentials] | None = field(default=None, repr=False)
+    authentication: Callable[[], Authenticator] | None = field(default=None, repr=False)
+    will: Will | Asked[Will | None] | None = None
+    birth: Message | Asked[Message | None] | None = None
+    tls_ca_file: str | None = None
+    tls_certificate_file: str | None = None
+    tls_key_file: str | None = None
+    tls_server_name: str | None = None
+    tls_alpn: str | tuple[str, ...] | None = None
+    tls_insecure: bool = False
+    tls_context: TLSContext | Asked[TLSContext] | None = field(default=None, repr=False)
     enabled: bool = True
     qos: int = 1
     reconnection: ReconnectionConfig = ReconnectionConfig()
@@ -173,14 +220,16 @@ class Config:
     on_auth_failure: Literal["retry", "fail"] = "retry"
     outbox: str | None = None
     durability: Literal["power", "process"] = "power"
+    refusal_policy: RefusalPolicy | None = None
 
     def __post_init__(self) -> None:
         problems = _Problems(self)
         problems.text("broker", least=1)
         problems.integer("port", 1, _MAXIMUM_UINT16)
         for key in ("client_id", "username", "password"):
-            if getattr(self, key) is not None:
+            if getattr(self, key) is not None and not (key == "client_id" and callable(self.client_id)):
                 problems.text(key)
+        self._check_connection(problems)
         problems.one_of("enabled", (True, False))
         problems.one_of("qos", (0, 1, 2))
         if not isinstance(self.reconnection, ReconnectionConfig):
@@ -211,6 +260,60 @@ class Config:
             problems.text("outbox", least=1)
         problems.one_of("durability", ("power", "process"))
         problems.raise_if_any()
+
+    def _check_connection(self, problems: _Problems) -> None:
+        problems.one_of("tls", (True, False))
+        problems.one_of("tls_insecure", (True, False))
+        problems.duration("failback_s", least=0.001)
+        files = ("password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file", "tls_server_name")
+        for key in files:
+            if getattr(self, key) is not None:
+                problems.text(key, least=1)
+        for key, kind in (
+            ("credentials", Credentials),
+            ("will", Will),
+            ("birth", Message),
+            ("tls_context", TLSContext),
+        ):
+            value = getattr(self, key)
+            if value is not None and not isinstance(value, kind) and not callable(value):
+                problems.add(key, f"must be of type {kind.__name__}, or a callable that returns one")
+        for key in ("authentication", "refusal_policy"):
+            if getattr(self, key) is not None and not callable(getattr(self, key)):
+                problems.add(key, "must be a callable")
+        for key in ("tls_alpn", "password_command"):
+            value = getattr(self, key)
+            if value is not None and not _is_words(value):
+                problems.add(key, "must be text, or a tuple of texts, and not empty")
+        for key in ("will", "birth"):
+            message = getattr(self, key)
+            if isinstance(message, Will | Message):
+                _check_message(key, message, problems)
+        self._check_combinations(problems)
+
+    def _check_combinations(self, problems: _Problems) -> None:
+        if self.endpoints is not None and not callable(self.endpoints):
+            try:
+                parse_endpoints(self.endpoints)
+            except (ValueError, TypeError) as error:
+                problems.add("endpoints", str(error))
+            if self.tls:
+                problems.add("tls", "stands beside `endpoints`, whose URLs say it (mqtts://)")
+        if self.tls_key_file is not None and self.tls_certificate_file is None:
+            problems.add("tls_key_file", "needs `tls_certificate_file` beside it")
+        passwords = ("password", "password_file", "password_command", "credentials")
+        given = [key for key in passwords if getattr(self, key) is not None]
+        for key in given[1:]:
+            problems.add(key, f"stands beside `{given[0]}`; give one of the two")
+        if self.credentials is not None and self.username is not None:
+            problems.add("username", "stands beside `credentials`, which name the user; give one of the two")
+
+    @property
+    def addresses(self) -> tuple[Endpoint, ...]:
+        """Where to dial, in order, as far as that is known before a callable is asked."""
+        if self.endpoints is None or callable(self.endpoints):
+            return (Endpoint(Transport.TLS if self.tls else Transport.TCP, self.broker, self.port),)
+        return parse_endpoints(self.endpoints)
 
     @property
     def pong_deadline_s(self) -> float:
@@ -265,34 +368,28 @@ class Config:
 
     @classmethod
     def from_url(cls, url: str, **settings: Any) -> "Config":
-        """Make a Config of `mqtt://[user[:password]@]host[:port]` and flat settings. Raises `ConfigInvalid`.
+        """Make a Config of a URL and flat settings. Raises `ConfigInvalid`.
 
+        `mqtt://[user[:password]@]host[:port]`, `mqtts://` for TLS (port 8883), `mqtt+unix:///path` for a Unix socket.
         Settings win over the URL. Name and password are percent-decoded; no error repeats them.
         """
         problems: list[Problem] = []
         found: dict[str, Any] = {}
         try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            # What the parser says quotes the URL, and so perhaps the password.
-            what = (
-                "cannot be read: mqtt://[user[:password]@]host[:port], with /, #, ? and @ in a password percent-encoded"
-            )
-            raise ConfigInvalid([Problem("url", what)]) from None
-        if parts.scheme not in ("mqtt", "tcp"):
-            problems.append(Problem("url", "must begin with mqtt://"))
-        if not host:
-            problems.append(Problem("url", "names no host (mqtt://host:port)"))
-        if parts.path not in ("", "/") or parts.query or parts.fragment:
-            problems.append(Problem("url", "must end after host and port"))
-        found["broker"] = host or "localhost"
-        if port is not None:
-            found["port"] = port
-        if parts.username is not None:
-            found["username"] = unquote(parts.username)
-        if parts.password is not None:
-            found["password"] = unquote(parts.password)
+            (transport, host, port), (username, password) = parse_url(url)
+        except ValueError as error:
+            problems.append(Problem("url", str(error)))
+        else:
+            if transport is Transport.UNIX:
+                found["endpoints"] = (f"{transport.value}://{quote(host)}",)
+            else:
+                found |= {"broker": host, "port": port}
+                if transport is Transport.TLS:
+                    found["tls"] = True
+            if username is not None:
+                found["username"] = username
+            if password is not None:
+                found["password"] = password
         try:
             config = cls.from_mapping(found | settings)
         except ConfigInvalid as invalid:
@@ -300,6 +397,25 @@ class Config:
         if problems:
             raise ConfigInvalid(problems)
         return config
+
+
+def _check_message(key: str, message: Will | Message, problems: _Problems) -> None:
+    topic: object = message.topic
+    if not isinstance(topic, str) or not topic or any(sign in topic for sign in "+#\0") or not _encodes(topic):
+        problems.add(key, "its topic must be a topic that can be published to: text, not empty, without +, # and NUL")
+    if not isinstance(message.payload, bytes | str):
+        problems.add(key, f"its payload must be bytes, not {type(message.payload).__name__}")
+    if type(message.qos) is not int or message.qos not in (0, 1, 2):
+        problems.add(key, f"its qos must be 0, 1 or 2, not {message.qos!r}")
+    if not isinstance(message.retain, bool):
+        problems.add(key, f"its retain must be True or False, not {message.retain!r}")
+    if isinstance(message, Will) and not (type(message.delay_s) is int and 0 <= message.delay_s <= _MAXIMUM_UINT32):
+        problems.add(key, f"its delay_s must be a whole number from 0 to {_MAXIMUM_UINT32}, not {message.delay_s!r}")
+
+
+def _is_words(value: object) -> bool:
+    words = value.split() if isinstance(value, str) else value
+    return isinstance(words, list | tuple) and bool(words) and all(isinstance(word, str) and word for word in words)
 
 
 def _unknown(key: str, known: set[str]) -> str:

@@ -15,8 +15,8 @@
     |-- UnknownFate          the caller: the broker forgot the session; the message may have arrived
     `-- Stopped              the caller: hawk stopped before the fate was known
 
-`LinkLost`, `Unreachable`, `ConnectRefused`, `ProtocolError` and `StoreFailed` live below the surface: adapters raise
-them, actors turn them into messages, and no application ever sees one.
+`LinkLost`, `Unreachable`, `Unprepared`, `Untrusted`, `ConnectRefused`, `ProtocolError` and `StoreFailed` live below the
+surface: adapters raise them, actors turn them into messages, and no application ever sees one.
 """
 
 from collections.abc import Iterable
@@ -127,6 +127,14 @@ class LinkLost(Exception):
 
 class Unreachable(Exception):
     """A dial got no answer that MQTT can use: the name, the port, the handshake or the deadline failed."""
+
+
+class Unprepared(Exception):
+    """A dial ended before it began: what had to be asked for it was not answered, or cannot be used."""
+
+
+class Untrusted(Exception):
+    """A dial ended in its TLS handshake, before CONNECT: the certificate, the name, the protocol, or the time it took."""
 
 
 class ConnectRefused(Exception):

@@ -21,7 +21,7 @@ from hawk.core.tally import Offered, Stats, newest, tally
 from hawk.core.topics import is_shared, validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
 from hawk.interrupts import uninterrupted
-from hawk.links.dialing import tcp_dialer
+from hawk.links.dialing import NetworkDialer
 from hawk.messages import InboxRecovered, Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
@@ -77,16 +77,19 @@ class MQTTInterface:
         )
         self._nursery = nursery
         self._ports = ports or _ports_of(config)
-        self._client_identifier = config.client_id or f"hawk-{self._ports.random.getrandbits(64):016x}"
+        random_identifier = f"hawk-{self._ports.random.getrandbits(64):016x}"
+        # None: this one is used; a callable: it is asked at each dial; "": the broker assigns one.
+        given = "" if callable(config.client_id) else config.client_id
+        self._client_identifier = random_identifier if given is None else given
         # Two hawks may be given one client identifier; a log must tell them apart all the same.
-        self._name = f"{self._client_identifier}#{next(_numbers)}"
+        self._name = f"{given or random_identifier}#{next(_numbers)}"
         self._service: Service | None = None
         self._starting = anyio.Lock()
         self._snapshot = Snapshot()
         self._inbox_store = self._ports.inbox_store or MemoryInboxStore()
         self._watchers = Watchers()
         self._requests = Requests(
-            response_topic_of(self._client_identifier),
+            response_topic_of(given or random_identifier),
             start=self._start,
             start_task=nursery.start_soon,
             subscribe=lambda topic, qos: self.subscribe(topic, qos=qos),
@@ -533,11 +536,11 @@ def _ports_of(config: Config) -> Ports:
     """The outside world as it is."""
     wall_clock = SystemWallClock()
     if config.outbox is None:
-        return Ports(tcp_dialer(config), None, wall_clock, Random())
+        return Ports(NetworkDialer(config), None, wall_clock, Random())
     from hawk.stores.sqlite import SQLiteStore  # not every Python has SQLite
 
     store = SQLiteStore(config.outbox, durability=config.durability, wall_clock=wall_clock)
-    return Ports(tcp_dialer(config), store, wall_clock, Random())
+    return Ports(NetworkDialer(config), store, wall_clock, Random())
 
 
 def _valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:

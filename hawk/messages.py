@@ -9,7 +9,8 @@ present lane and drops what is not about it.
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
-from hawk.packets import Acknowledgement, Connack, Inbound, Outgoing, SubscribeFilter
+from hawk.connecting import Endpoint
+from hawk.packets import Acknowledgement, Connack, ConnectRequest, Inbound, Outgoing, SubscribeFilter
 from hawk.values import Cause, ConnectionState, Fate, Ledger, Message, Stage, Verdict
 
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -107,24 +108,32 @@ class Ping(NamedTuple):
 
 
 class Hangup(NamedTuple):
-    """From the Health probe: this link is dead."""
+    """From the Health probe: this link is dead. From the Connector's own watch, `politely`: it ends for a better one."""
 
     lane: Lane
     why: str
+    politely: bool = False
 
 
 class Dialed(NamedTuple):
-    """From the Connector's own dial: a link is up; `link` is a `ports.Link`, with its `connack`."""
+    """From the Connector's own dial: a link is up; `link` is a `ports.Link`, with its `connack`.
+
+    `first` is the endpoint that would have been preferred, None when this is that one. `birth` was asked for this link.
+    """
 
     attempt: int
     link: object
+    request: ConnectRequest
+    first: Endpoint | None = None
+    birth: Message | None = None
 
 
 class DialFailed(NamedTuple):
-    """From the Connector's own dial: this attempt ended without a link."""
+    """From the Connector's own dial: this attempt, at `endpoint` if it came so far, ended without a link."""
 
     attempt: int
     cause: Cause
+    endpoint: Endpoint | None = None
 
 
 class Lost(NamedTuple):
@@ -349,10 +358,11 @@ class Withdraw(NamedTuple):
 
 
 class LaneOpened(NamedTuple):
-    """From the Connector: a new link is up, and this is its lane."""
+    """From the Connector: a new link is up, and this is its lane. `birth` is to go out before the backlog."""
 
     lane: Lane
     connack: Connack
+    birth: Message | None = None
 
 
 class Settled(NamedTuple):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
+from hawk.connecting import NO_CREDENTIALS, Authenticator, Credentials, Endpoint, Will
 from hawk.values import Message
 
 
@@ -26,14 +27,32 @@ class Connack:
     shared_available: bool = True
     subscription_identifier_available: bool = True
     server_reference: str | None = None
+    authentication_data: bytes | None = field(default=None, repr=False)
+
+
+class Challenge(NamedTuple):
+    """An AUTH of the broker's before its CONNACK (MQTT 5 section 4.12). Without the data in its `repr`."""
+
+    data: bytes | None
+
+    def __repr__(self) -> str:
+        """Nothing of it."""
+        return "<Challenge>"
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectRequest:
-    """What differs from dial to dial in a CONNECT; everything else a dialer knows from the configuration."""
+    """What differs from dial to dial; everything else a dialer knows from the configuration.
+
+    `endpoint` None is the configuration's first. `authenticator` has not been asked anything yet.
+    """
 
     client_identifier: str
     clean_start: bool
+    endpoint: Endpoint | None = None
+    credentials: Credentials = NO_CREDENTIALS
+    will: Will | None = None
+    authenticator: Authenticator | None = None
 
 
 class Publish(NamedTuple):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from hawk.connecting import Endpoint
 from hawk.messages import Commit, InboxCommit, InboxRecovered, Page, ReadPage, Recovered
 from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing
 
@@ -45,8 +46,11 @@ class Dialer(Protocol):
     async def dial(self, request: ConnectRequest) -> Link:
         """Look the name up, connect, exchange CONNECT and CONNACK. No deadline of its own: the caller sets one.
 
-        Raises `Unreachable` or `ConnectRefused`. Cancelling leaves no socket behind.
+        Raises `Unreachable`, `Untrusted`, `Unprepared` or `ConnectRefused`. Cancelling leaves no socket behind.
         """
+
+    async def reach(self, endpoint: Endpoint) -> None:
+        """Connect to `endpoint` without a CONNECT, and close again: could a dial begin? Raises and cancels as `dial`."""
 
 
 class OutboxStore(Protocol):

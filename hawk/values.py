@@ -139,6 +139,8 @@ class CauseKind(Enum):
     """Who or what ended a link, or kept one from coming up."""
 
     UNREACHABLE = "unreachable"
+    UNPREPARED = "not dialled"
+    UNTRUSTED = "not trusted"
     REFUSED = "refused"
     CLOSED_BY_PEER = "closed by peer"
     RESET_BY_PEER = "reset by peer"
@@ -168,3 +170,12 @@ class Verdict(Enum):
     SLOWLY = "slowly"
     AT_THE_CAP = "at the cap"
     NEVER = "never"
+
+
+class Judgement(NamedTuple):
+    """What a broker refused, and what hawk makes of it: `packet` is "CONNACK", "DISCONNECT", ..., as in the specification."""
+
+    packet: str
+    reason_code: int
+    name: str
+    verdict: Verdict

@@ -30,7 +30,8 @@
     wiring               -- Close ---------------------------------------> CONNECTOR           (step 3)
     every actor          -- Report --------------------------------------> STATS COLLECTOR
 
-The Connector's own children, its dial and the two tasks of its link, tell it `Dialed`, `DialFailed` and `Lost`.
+The Connector's own children, its dial, its watch and the two tasks of its link,
+tell it `Dialed`, `DialFailed`, `Hangup` and `Lost`.
 
 Why nothing can deadlock: an awaited send goes only down this order, and each actor below does nothing but receive:
 application, store task, inbox task -> connector -> subscription keeper -> queue keeper -> backoff scheduler, health probe.
@@ -350,7 +351,7 @@ class Service:
             draining = anyio.create_memory_object_stream[StopReport](1)
             report = await self.request(self.to_queue_keeper, Stop(drain_s, draining[0]), draining)
             closing = anyio.create_memory_object_stream[ConnectionReport](1)
-            forget = self._store is None and self._config.client_id is None
+            forget = self._store is None and not self._config.client_id
             await self.request(self.to_connector, Close(forget, closing[0]), closing)
         return report
 

@@ -1,8 +1,12 @@
 """What every test shares: both backends, and the one check of C5 on whatever connection states a test saw."""
 
 import os
+import ssl
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -35,6 +39,58 @@ def pytest_configure(config: pytest.Config) -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every test marked `anyio` runs on both."""
     return str(request.param)
+
+
+class Certificates:
+    """An authority of the tests' own, and what it signs; files in PEM."""
+
+    def __init__(self, folder: Path) -> None:
+        # Slow to import, and few tests want one.
+        import trustme
+
+        self._trustme = trustme
+        self._folder = folder
+        self._authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        self.authority = self._write("authority.pem", self._authority.cert_pem)
+        self._stranger = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        self.stranger = self._write("stranger.pem", self._stranger.cert_pem)
+
+    def issue(self, *names: str, expired: bool = False) -> tuple[Path, Path]:
+        """A certificate for these names, with its chain, and its key."""
+        until = datetime(2020, 1, 1, tzinfo=UTC) if expired else None
+        since = datetime(2019, 1, 1, tzinfo=UTC) if expired else None
+        leaf = self._authority.issue_cert(
+            *names, not_before=since, not_after=until, key_type=self._trustme.KeyType.ECDSA
+        )
+        name = f"{'-'.join(names)}{'-expired' if expired else ''}"
+        chain = b"".join(blob.bytes() for blob in leaf.cert_chain_pems)
+        certificate = self._folder / f"{name}.pem"
+        certificate.write_bytes(chain)
+        return certificate, self._write(f"{name}.key", leaf.private_key_pem)
+
+    def server_context(
+        self, *names: str, expired: bool = False, wants_clients: bool = False, alpn: str | None = None
+    ) -> ssl.SSLContext:
+        """What a broker of these names speaks TLS with; without any, localhost and 127.0.0.1."""
+        certificate, key = self.issue(*(names or ("localhost", "127.0.0.1")), expired=expired)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        if wants_clients:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.authority)
+        if alpn is not None:
+            context.set_alpn_protocols([alpn])
+        return context
+
+    def _write(self, name: str, blob: Any) -> Path:
+        blob.write_to_path(path := self._folder / name)
+        return path
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made once for each worker."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,9 @@
 """The Connector owns the link and the connection state. It alone changes the state, and it alone logs the changes.
 
-Dials and links run in child tasks, so that `Close` and `Hangup` are heard at any moment. What each happening leads to is
-`core/connection`'s table; this file carries out its effects, in their order.
+Dials (`dial_task`) and links (`link_tasks`) run in child tasks, so that `Close` and `Hangup` are heard at any moment. What
+each happening leads to is `core/connection`'s table; this file carries out its effects, in their order.
 """
 
-import logging
 import math
 from typing import assert_never, cast
 
@@ -12,14 +11,16 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
+from hawk.actors.connection_log import ConnectionLog
+from hawk.actors.dial_task import Attempt, Dialing
 from hawk.actors.link_tasks import LinkTasks
-from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, answer, is_abandoned, open_lane, receive_by
 from hawk.config import Config
+from hawk.connecting import Endpoint
 from hawk.core import connection_record as record
 from hawk.core.connection import Effect, Happening, State, advance, public_state
-from hawk.core.refusals import Refusal, judge_connack, judge_disconnect
-from hawk.errors import ConnectRefused, Unreachable
+from hawk.core.failover import Failback
+from hawk.core.session_record import NO_SESSION, SessionRecord
 from hawk.interrupts import uninterrupted
 from hawk.messages import (
     AttemptFailed,
@@ -31,6 +32,7 @@ from hawk.messages import (
     DialFailed,
     GaveUp,
     Hangup,
+    Lane,
     LaneOpened,
     LinkDown,
     LinkUp,
@@ -49,14 +51,11 @@ from hawk.messages import (
     ToSubscriptionKeeper,
     Transmit,
 )
-from hawk.packets import Connack, ConnectRequest, DisconnectRequest, PingRequest
+from hawk.packets import DisconnectRequest, PingRequest
 from hawk.ports import Dialer, Link, WallClock
-from hawk.values import Cause, CauseKind, ConnectionState, Verdict
-
-logger = logging.getLogger("hawk.connector")
+from hawk.values import Cause, CauseKind, ConnectionState
 
 TRAFFIC_REPORTS_PER_KEEP_ALIVE = 4
-_CHECK_THE_ADDRESS = "check `broker` and `port`, the network between, and that an MQTT 5 broker runs there"
 
 
 class Connector:
@@ -79,11 +78,13 @@ class Connector:
         to_subscription_keeper: MemoryObjectSendStream[ToSubscriptionKeeper],
         reporter: Reporter,
         opening: ConnectionReport = ConnectionReport(),
+        session: SessionRecord = NO_SESSION,
     ) -> None:
-        self._config = config
+        self._keep_alive_s = config.health_check_interval
         self._client_identifier = client_identifier
-        self._name = name
-        self._dialer = dialer
+        self._dialing = Dialing(config, dialer, client_identifier)
+        self._failback = Failback(every_s=config.failback_s)
+        self._log = ConnectionLog(config, hawk=name)
         self._wall_clock = wall_clock
         self._lane_capacity = lane_capacity
         self._inbox = inbox
@@ -102,9 +103,10 @@ class Connector:
         self._dial_scope: anyio.CancelScope | None = None
         self._links = 0
         self._link: LinkTasks | None = None
-        self._has_session = False
+        self._watch_scope: anyio.CancelScope | None = None
+        self._session = session
+        self._endpoint = config.addresses[0]
         self._cause: Cause | None = None
-        self._refused = False
         self._traffic_every_s = math.inf
         self._traffic_at = math.inf
 
@@ -184,7 +186,8 @@ class Connector:
                 await self._to_backoff.send(Reset(self._request, afresh=False))
             case Effect.ASK_TO_DIAL_AFRESH:
                 self._report = record.started_afresh(self._report)
-                self._cause, self._refused = None, False
+                self._cause = None
+                self._log.begin_episode()
                 self._request += 1
                 await self._to_backoff.send(Reset(self._request, afresh=True))
             case Effect.STAND_DOWN:
@@ -194,23 +197,24 @@ class Connector:
                 self._attempt += 1
                 self._report = record.dial_begun(self._report, self._wall_clock.now())
                 self._dial_scope = anyio.CancelScope()
-                request = ConnectRequest(self._client_identifier, clean_start=not self._has_session)
-                children.start_soon(uninterrupted(self._dial), self._attempt, request, self._dial_scope)
+                attempt = Attempt(self._attempt, self._report.consecutive_failures, self._session)
+                children.start_soon(uninterrupted(self._dial), attempt, self._dial_scope)
             case Effect.CANCEL_DIAL:
                 self._attempt += 1
                 if self._dial_scope is not None:
                     self._dial_scope.cancel()
             case Effect.REPORT_FAILURE:
-                await self._report_failure(cast(DialFailed, message).cause)
+                await self._report_failure(cast(DialFailed, message))
             case Effect.ADOPT_LINK:
-                await self._adopt(cast(Link, cast(Dialed, message).link), children)
+                await self._adopt(cast(Dialed, message), children)
             case Effect.DISCARD_LINK:
                 children.start_soon(cast(Link, cast(Dialed, message).link).aclose)
             case Effect.SEND_PING:
                 self._send_ping(self._present_link)
             case Effect.HANG_UP:
-                self._present_link.hang_up(cast(Hangup, message).why)
+                self._hang_up(self._present_link, cast(Hangup, message))
             case Effect.SAY_GOODBYE:
+                self._stop_watching()
                 forget = any(close.forget_session for close in self._closes)
                 self._present_link.say_goodbye(DisconnectRequest(session_expiry_s=0 if forget else None))
             case Effect.ANNOUNCE_DOWN:
@@ -236,58 +240,28 @@ class Connector:
 
     # ------------------------------------------------------------------------------------------- dials
 
-    async def _dial(self, attempt: int, request: ConnectRequest, scope: anyio.CancelScope) -> None:
-        """One attempt, under one deadline for name lookup, connection and CONNACK. Cancelled, it says nothing."""
-        timeout_s = self._config.reconnection.connection_timeout
-        outcome: ToConnector
+    async def _dial(self, attempt: Attempt, scope: anyio.CancelScope) -> None:
+        """One attempt. Cancelled, it says nothing."""
         with scope:
-            try:
-                with anyio.fail_after(timeout_s):
-                    outcome = Dialed(attempt, await self._dialer.dial(request))
-            except TimeoutError:
-                why = f"no CONNACK from {self._config.broker}:{self._config.port} within {timeout_s:g} s"
-                outcome = DialFailed(attempt, Cause(CauseKind.UNREACHABLE, why))
-            except Unreachable as unreachable:
-                outcome = DialFailed(attempt, Cause(CauseKind.UNREACHABLE, str(unreachable)))
-            except ConnectRefused as refused:
-                connack = cast(Connack, refused.connack)
-                cause = Cause(CauseKind.REFUSED, connack.reason, connack.reason_code, connack.server_reference)
-                outcome = DialFailed(attempt, cause)
             # Without a checkpoint after the dial, so that a link is never forgotten between two tasks.
-            self._to_self.send_nowait(outcome)
+            self._to_self.send_nowait(await self._dialing.dial(attempt))
 
-    async def _report_failure(self, cause: Cause) -> None:
-        self._cause = cause
+    async def _report_failure(self, failed: DialFailed) -> None:
+        self._cause = failed.cause
+        self._endpoint = failed.endpoint or self._endpoint
         self._report = record.dial_failed(self._report)
         failures = self._report.consecutive_failures
-        refusal = self._judge(cause)
-        level = logging.WARNING if refusal is None or self._refused else int(refusal.level)
-        # The first of an episode is loud, and one that was not loud does not begin any.
-        self._refused = self._refused or level >= logging.ERROR
-        fields: dict[str, object] = {"attempt": failures, "cause": cause}
-        if refusal is not None:
-            fields["remedy"] = refusal.remedy
-        if cause.server_reference is not None:
-            fields["server_reference"] = cause.server_reference
-        log_event(logger, level, "connection attempt failed", **fields)
-        verdict = Verdict.AGAIN if refusal is None else refusal.verdict
-        await self._to_backoff.send(AttemptFailed(cause, verdict, failures))
-
-    def _judge(self, cause: Cause) -> Refusal | None:
-        if cause.reason_code is None:
-            return None
-        if cause.kind is CauseKind.REFUSED:
-            return judge_connack(cause.reason_code, on_auth_failure=self._config.on_auth_failure)
-        if cause.kind is CauseKind.DISCONNECT:
-            return judge_disconnect(cause.reason_code)
-        return None
+        verdict = self._log.attempt_failed(failed.cause, failures)
+        await self._to_backoff.send(AttemptFailed(failed.cause, verdict, failures))
 
     # ------------------------------------------------------------------------------------------- links
 
-    async def _adopt(self, link: Link, children: TaskGroup) -> None:
+    async def _adopt(self, dialed: Dialed, children: TaskGroup) -> None:
+        link, request = cast(Link, dialed.link), dialed.request
         connack = link.connack
         self._links += 1
-        self._has_session, self._refused, self._cause = True, False, None
+        self._cause, self._endpoint = None, request.endpoint or self._endpoint
+        self._session = self._session.adopted(request, self._endpoint, connack)
         lane, outgoing = open_lane(self._links, self._lane_capacity)
         self._link = LinkTasks(
             link,
@@ -298,35 +272,46 @@ class Connector:
             to_subscription_keeper=self._to_subscription_keeper,
         )
         self._report = record.link_adopted(self._report)
-        keep_alive_s = float(connack.server_keep_alive_s or self._config.health_check_interval)
+        keep_alive_s = float(connack.server_keep_alive_s or self._keep_alive_s)
         self._traffic_every_s = keep_alive_s / TRAFFIC_REPORTS_PER_KEEP_ALIVE
         self._traffic_at = anyio.current_time() + self._traffic_every_s
-        event = "reconnected" if self._report.total_reconnections else "connected"
-        broker = f"{self._config.broker}:{self._config.port}"
-        log_event(logger, logging.INFO, event, broker=broker, link=lane.number, session_present=connack.session_present)
-        await self._to_queue_keeper.send(LaneOpened(lane, connack))
+        self._log.connected(
+            self._report, broker=str(self._endpoint), link=lane.number, session_present=connack.session_present
+        )
+        await self._to_queue_keeper.send(LaneOpened(lane, connack, dialed.birth))
         await self._to_subscription_keeper.send(LaneOpened(lane, connack))
         await self._to_backoff.send(LinkUp(lane, keep_alive_s))
         await self._to_health_probe.send(LinkUp(lane, keep_alive_s))
         # Last, so that no keeper hears of what arrives on a lane before it has heard of the lane.
         children.start_soon(uninterrupted(self._link.run))
+        self._failback.connected(at_first=dialed.first is None)
+        if dialed.first is not None:
+            self._watch_scope = anyio.CancelScope()
+            children.start_soon(uninterrupted(self._watch), lane, dialed.first, self._watch_scope)
+
+    async def _watch(self, lane: Lane, first: Endpoint, scope: anyio.CancelScope) -> None:
+        with scope:
+            await self._dialing.watch_first(lane, first, self._failback, self._to_self)
+
+    def _stop_watching(self) -> None:
+        if self._watch_scope is not None:
+            self._watch_scope.cancel()
+            self._watch_scope = None
+
+    def _hang_up(self, link: LinkTasks, hangup: Hangup) -> None:
+        if hangup.politely:
+            link.say_goodbye(DisconnectRequest(), why=hangup.why)
+        else:
+            link.hang_up(hangup.why)
 
     async def _announce_down(self, cause: Cause) -> None:
         link = self._present_link
         self._link, self._traffic_at = None, math.inf
+        self._stop_watching()
         self._report = record.link_ended(self._report)
-        refusal = self._judge(cause)
-        if cause.kind is CauseKind.CLOSED:
-            log_event(logger, logging.INFO, "disconnected", link=link.lane.number)
-        else:
+        if cause.kind is not CauseKind.CLOSED:
             self._cause = cause
-            fields: dict[str, object] = {"link": link.lane.number, "cause": cause}
-            if refusal is not None:
-                fields["remedy"] = refusal.remedy
-            if cause.server_reference is not None:
-                fields["server_reference"] = cause.server_reference
-            log_event(logger, logging.WARNING, "connection lost", **fields)
-        verdict = Verdict.AGAIN if refusal is None else refusal.verdict
+        verdict = self._log.link_ended(cause, link.lane.number)
         down = LinkDown(link.lane, cause, verdict, link.proven)
         await self._to_queue_keeper.send(down)
         await self._to_subscription_keeper.send(down)
@@ -337,7 +322,7 @@ class Connector:
         try:
             link.lane.send_nowait(Transmit((PingRequest(),)))
         except anyio.BrokenResourceError:
-            log_event(logger, logging.DEBUG, "lane broken", lane=link.lane.number)
+            self._log.lane_broken(link.lane.number)
 
     async def _tell_traffic(self) -> None:
         now = anyio.current_time()
@@ -354,18 +339,12 @@ class Connector:
         if after is not before:
             self._report = record.moved(self._report, after)
             events = (StateChanged(before, after, self._cause),)
-            log_event(logger, logging.DEBUG, "connection state", before=before, after=after, hawk=self._name)
+            self._log.moved(before, after)
             if after is ConnectionState.FAILED:
-                refusal = None if self._cause is None else self._judge(self._cause)
-                remedy = _CHECK_THE_ADDRESS if refusal is None else refusal.remedy
-                log_event(
-                    logger,
-                    logging.ERROR,
-                    "connection failed",
-                    broker=f"{self._config.broker}:{self._config.port}",
-                    client_identifier=self._client_identifier,
+                self._log.gave_up(
+                    self._cause,
+                    broker=str(self._endpoint),
+                    client_identifier=self._client_identifier or self._session.client_identifier or "",
                     attempts=self._report.consecutive_failures,
-                    cause=self._cause,
-                    remedy=f"{remedy}; nothing is dialled any more until connect() is called",
                 )
         self._reporter.report(Report(self._report, events))

@@ -81,9 +81,9 @@ class LinkTasks:
         self._end(Cause(CauseKind.HUNG_UP, why))
         self._scope.cancel()
 
-    def say_goodbye(self, goodbye: DisconnectRequest) -> None:
+    def say_goodbye(self, goodbye: DisconnectRequest, *, why: str = "closed by hawk") -> None:
         """Write what is on the lane, then DISCONNECT; end the link within `GOODBYE_S`."""
-        self._end(Cause(CauseKind.CLOSED, "closed by hawk"))
+        self._end(Cause(CauseKind.CLOSED, why))
         self._scope.deadline = anyio.current_time() + GOODBYE_S
         try:
             self.lane.send_nowait(Transmit((goodbye,)))

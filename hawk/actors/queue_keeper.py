@@ -121,7 +121,7 @@ class QueueKeeper:
             case LaneOpened():
                 self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
-                outbox.open(message.connack, now)
+                outbox.open(message.connack, now, message.birth)
             case Ready():
                 if message.lane is self._lane:
                     outbox.ready()

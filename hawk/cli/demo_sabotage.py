@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import assert_never
 
+from hawk.connecting import Endpoint
 from hawk.packets import AckKind, Acknowledgement, Arrivals, Connack, ConnectRequest, Outgoing, Publish
 from hawk.ports import Dialer, Link
 
@@ -80,6 +81,10 @@ class SabotagedDialer:
     async def dial(self, request: ConnectRequest) -> "SabotagedLink":
         """As the dialer inside."""
         return SabotagedLink(await self.dialer.dial(request), self.saboteur)
+
+    async def reach(self, endpoint: Endpoint) -> None:
+        """As the dialer inside."""
+        await self.dialer.reach(endpoint)
 
 
 @dataclass(frozen=True, slots=True)

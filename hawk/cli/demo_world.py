@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from hawk.clock import SystemWallClock
 from hawk.config import Config
-from hawk.links.dialing import tcp_dialer
+from hawk.links.dialing import NetworkDialer
 from hawk.ports import Ports
 from hawk.testing.broker import Broker
 
@@ -26,7 +26,7 @@ async def real_world(*, seed: int) -> AsyncIterator[World]:
     random = Random(seed)
     async with Broker() as broker:
         port = await broker.listen()
-        yield World(broker, port, lambda config: Ports(tcp_dialer(config), None, SystemWallClock(), random))
+        yield World(broker, port, lambda config: Ports(NetworkDialer(config), None, SystemWallClock(), random))
 
 
 @asynccontextmanager

@@ -10,8 +10,10 @@ from cyclopts import Parameter
 from hawk.cli.connection_options import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT,
+    DEFAULT_SECURITY,
     ConnectionOptions,
     OutputOptions,
+    SecurityOptions,
     UsageError,
     config_of,
     split_url,
@@ -33,6 +35,7 @@ async def pub(
     retain: Annotated[bool, Parameter(name=["--retain", "-r"], negative="", show_default=False)] = False,
     outbox: Annotated[Path | None, Parameter(name="--outbox")] = None,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
+    security: SecurityOptions = DEFAULT_SECURITY,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Publish messages and wait until the broker has acknowledged them.
@@ -68,7 +71,7 @@ async def pub(
     try:
         where = validate_topic(_topic_of(topic, connection.url))
         payload = _payload_of(message, file, stdin_line=stdin_line, null_message=null_message)
-        config = config_of(connection, qos=qos, outbox=outbox)
+        config = config_of(connection, qos=qos, outbox=outbox, security=security)
     except UsageError as error:
         return conclude(Outcome(ExitCode.USAGE, str(error)), output)
     except (ConfigInvalid, MessageInvalid) as error:

@@ -17,7 +17,6 @@ from hawk.config import Config
 from hawk.core.tally import Stats
 from hawk.errors import GaveUp, HawkError
 from hawk.interface import MQTTInterface
-from hawk.links.stream import endpoint
 from hawk.messages import StateChanged
 from hawk.streams import EventStream
 from hawk.values import Cause, ConnectionState
@@ -159,7 +158,7 @@ class _Session:
         self._end(Outcome(ExitCode.TIMED_OUT, f"timed out after {self._patience.whole_s:g} s"))
 
     def _unreachable(self) -> Outcome:
-        why = f"no broker at {endpoint(self._config)} within {self._patience.reach_s:g} s"
+        why = f"no broker at {', '.join(map(str, self._config.addresses))} within {self._patience.reach_s:g} s"
         cause = self._cause
         if cause is None:
             return Outcome(ExitCode.UNREACHABLE, why)

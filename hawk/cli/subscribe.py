@@ -8,8 +8,10 @@ from cyclopts.validators import Number
 from hawk.cli.connection_options import (
     DEFAULT_CONNECTION,
     DEFAULT_OUTPUT,
+    DEFAULT_SECURITY,
     ConnectionOptions,
     OutputOptions,
+    SecurityOptions,
     UsageError,
     config_of,
     split_url,
@@ -23,6 +25,7 @@ async def sub(
     count: Annotated[int | None, Parameter(name=["--count", "-C"], validator=Number(gte=1))] = None,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"], negative="", show_default=False)] = False,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
+    security: SecurityOptions = DEFAULT_SECURITY,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """Subscribe, and print each payload with a newline.
@@ -51,7 +54,7 @@ async def sub(
     log_to_stderr(quiet=output.quiet, debug=output.debug)
     try:
         filters = [validate_filter(each) for each in _filters_of(topics, connection.url)]
-        config = config_of(connection, qos=qos)
+        config = config_of(connection, qos=qos, security=security)
     except UsageError as error:
         return conclude(Outcome(ExitCode.USAGE, str(error)), output)
     except (ConfigInvalid, MessageInvalid) as error:

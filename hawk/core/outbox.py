@@ -11,7 +11,7 @@ done for the keeper to collect: `take_commit`, `take_packets`, `take_answers`, `
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from hawk.config import Config
 from hawk.core.admission import Admission, Answer, Parked
@@ -31,6 +31,7 @@ MOST_UNSENT_MESSAGES = 1000
 
 _ACKNOWLEDGED = Fate(FateKind.ACKNOWLEDGED)
 _SENT = Fate(FateKind.SENT)
+_STILLBORN = Fate(FateKind.SUPERSEDED, "a birth message, and the link that it was for is gone")
 _ABANDONED = Fate(FateKind.ABANDONED, "hawk stopped before it could be delivered")
 
 
@@ -70,6 +71,7 @@ class Outbox:
         self._over = False
         self._fates_watched = False
         self._unrestricted = False
+        self._birth: Entry | None = None
 
     # ------------------------------------------------------------------------------------- coming in
 
@@ -221,13 +223,17 @@ class Outbox:
         """Whether a link is up."""
         return self._connack is not None
 
-    def open(self, connack: Connack, now: float) -> None:
-        """A link is up. What is unfinished goes first; the backlog waits for `ready`."""
+    def open(self, connack: Connack, now: float, birth: Message | None = None) -> None:
+        """A link is up. What is unfinished goes first; `birth`, and the backlog behind it, wait for `ready`."""
         self._connack, self._ready, self._stall_told = connack, False, False
         self._progress_at = now
         self._unrestricted = is_unrestricted(connack)
         for entry, fate in self._window.open(connack):
             self._end(entry, fate)
+        if birth is not None and not self._over:
+            self._admit((birth,), _nobody, tell=False)
+            self._waiting.rotate(1)
+            self._birth = self._waiting[0]
 
     def ready(self) -> None:
         """Subscriptions are in place: the backlog may flow."""
@@ -238,6 +244,10 @@ class Outbox:
         self._connack, self._ready = None, False
         self._window.close()
         self._packets.clear()
+        if self._birth_waits:
+            self._admission.remove(self._waiting.popleft().size_bytes)
+            self._end(cast(Entry, self._birth), _STILLBORN)
+        self._birth = None
         for entry in self._unsent:
             self._end(entry, Fate(FateKind.DROPPED, "QoS 0, and the link died before the socket took it"))
         self._unsent.clear()
@@ -301,13 +311,29 @@ class Outbox:
             if not self._window.in_flight:
                 self._progress_at = now
             self._deferrals.wake(now)
-            packets += self._window.resume(ready=self._ready)
-            if self._ready and not self._window.returned:
+            packets += self._window.resume(ready=False)
+            if self._ready and self._take_birth(packets, self._connack):
+                packets += self._window.resume(ready=True)
+            if self._ready and not self._window.returned and not self._birth_waits:
                 self._take_backlog(packets, self._connack)
                 while self._admission.line and self._seat_line():
                     self._take_backlog(packets, self._connack)
         self._count_those_who_wait()
         return tuple(packets)
+
+    @property
+    def _birth_waits(self) -> bool:
+        """Whether the present link's birth has not gone out yet: until it has, it stands in front of all others."""
+        return self._birth is not None and bool(self._waiting) and self._waiting[0] is self._birth
+
+    def _take_birth(self, packets: list[Outgoing], connack: Connack) -> bool:
+        """Send the birth, if there is one that waits. False when it must wait longer, and all behind it."""
+        if not self._birth_waits:
+            return True
+        if not self._put_under_way(self._waiting[0], packets, connack):
+            return False
+        self._admission.remove(self._waiting.popleft().size_bytes)
+        return True
 
     def _take_backlog(self, packets: list[Outgoing], connack: Connack) -> None:
         waiting, deferrals, admission = self._waiting, self._deferrals, self._admission

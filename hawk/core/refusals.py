@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Literal, NamedTuple
 
 from hawk.core.answers import PUBLISH, SUBSCRIBE, UNSPECIFIED_ERROR, UNSUBSCRIBE
-from hawk.values import Verdict
+from hawk.values import Cause, CauseKind, Verdict
 
 
 class Level(IntEnum):
@@ -27,6 +27,21 @@ class Refusal(NamedTuple):
     verdict: Verdict
     remedy: str
     level: Level = Level.WARNING
+
+
+def judge(cause: Cause, *, on_auth_failure: Literal["retry", "fail"]) -> Refusal | None:
+    """What a failed dial or a lost link means; None for what says no more than that there was no answer."""
+    match cause.kind:
+        case CauseKind.UNTRUSTED:
+            return _UNTRUSTED
+        case CauseKind.UNPREPARED:
+            return _UNPREPARED
+        case CauseKind.REFUSED if cause.reason_code is not None:
+            return judge_connack(cause.reason_code, on_auth_failure=on_auth_failure)
+        case CauseKind.DISCONNECT if cause.reason_code is not None:
+            return judge_disconnect(cause.reason_code)
+        case _:
+            return None
 
 
 def judge_connack(reason_code: int, *, on_auth_failure: Literal["retry", "fail"]) -> Refusal:
@@ -61,8 +76,13 @@ _REPORT = "the broker cannot read hawk's packets: check that this port speaks MQ
 _ELSEWHERE = "set `broker` to the server that it names, if it names one; hawk does not follow by itself"
 _OVERLOADED = "lower the number of clients or raise the broker's limits; hawk dials again, slowly"
 _ACCESS = "check `username`, `password` and the broker's access rules"
-_NO_WILL = "the broker does not accept hawk's CONNECT: use one that allows what it forbids"
+_NO_WILL = "the broker does not accept the `will`: change it, or use a broker that allows it"
 _NOT_HERE = "do not use this feature with this broker, or use another broker"
+
+_UNTRUSTED = Refusal(
+    "Not trusted", _SLOWLY, "check `tls_ca_file`, `tls_server_name`, the broker's certificate and both clocks"
+)
+_UNPREPARED = Refusal("Not dialled", _AGAIN, "mend what it names; hawk asks again at each dial", _ERROR)
 
 CONNACK: dict[int, Refusal] = {
     0x80: Refusal("Unspecified error", _AGAIN, _ASK_BROKER),
@@ -76,9 +96,9 @@ CONNACK: dict[int, Refusal] = {
     0x88: Refusal("Server unavailable", _AGAIN, _WAIT),
     0x89: Refusal("Server busy", _SLOWLY, _OVERLOADED),
     0x8A: Refusal("Banned", _NEVER, "ask the broker's operator to lift the ban on this client", _ERROR),
-    0x8C: Refusal("Bad authentication method", _NEVER, "use an authentication that this broker supports", _ERROR),
+    0x8C: Refusal("Bad authentication method", _NEVER, "use an `authentication` that this broker supports", _ERROR),
     0x90: Refusal("Topic Name invalid", _NEVER, _NO_WILL, _ERROR),
-    0x95: Refusal("Packet too large", _NEVER, "shorten `client_id`, `username` or `password`", _ERROR),
+    0x95: Refusal("Packet too large", _NEVER, "shorten `client_id`, `username`, `password` or `will`", _ERROR),
     0x97: Refusal("Quota exceeded", _SLOWLY, _OVERLOADED),
     0x99: Refusal("Payload format invalid", _NEVER, _NO_WILL, _ERROR),
     0x9A: Refusal("Retain not supported", _NEVER, _NO_WILL, _ERROR),

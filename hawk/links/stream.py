@@ -6,16 +6,19 @@ broke. Dialing, and what a stream is made of, are elsewhere.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import ByteStream
 
+from hawk.asking import ask
 from hawk.config import Config
-from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unreachable
-from hawk.packets import Arrivals, Connack, ConnectRequest, DisconnectRequest, Outgoing
-from hawk.protocol.version5 import Decoder, Encoder, decode_connack, encode_connect
+from hawk.connecting import Authenticator
+from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unprepared, Unreachable
+from hawk.packets import Arrivals, Challenge, Connack, ConnectRequest, DisconnectRequest, Outgoing
+from hawk.protocol.version5 import Decoder, Encoder, decode_connack, encode_auth, encode_connect
 from hawk.values import Cause, CauseKind
 
 CHUNK_BYTES = 65_536
@@ -145,7 +148,7 @@ class StreamLink:
 async def open_link(stream: ByteStream, *, config: Config, request: ConnectRequest) -> StreamLink:
     """Exchange CONNECT and CONNACK on a fresh stream; the link owns the stream from then on.
 
-    Raises `Unreachable` or `ConnectRefused`, and closes the stream then, as it does when it is cancelled.
+    Raises `Unreachable`, `ConnectRefused` or `Unprepared`, and closes the stream then, as it does when it is cancelled.
     """
     try:
         connack, unread = await _shake_hands(stream, config, request)
@@ -166,31 +169,52 @@ async def close_forcefully(stream: ByteStream) -> None:
             return  # closed is what it should be
 
 
-def endpoint(config: Config) -> str:
-    """Host and port for a sentence to the operator."""
-    return f"[{config.broker}]:{config.port}" if ":" in config.broker else f"{config.broker}:{config.port}"
-
-
 async def _shake_hands(stream: ByteStream, config: Config, request: ConnectRequest) -> tuple[Connack, bytes]:
     """The CONNACK, and the bytes that came behind it."""
-    received = bytearray()
+    to, authenticator, received = _named(config, request), request.authenticator, bytearray()
     try:
-        await stream.send(encode_connect(config, request))
+        data = None if authenticator is None else await ask("authentication", authenticator.start)
+        await stream.send(encode_connect(config, request, authentication_data=data))
         while True:
             received += await stream.receive(CHUNK_BYTES)
             answer = decode_connack(
-                received, clean_start=request.clean_start, maximum_packet_size=config.max_packet_size
+                received,
+                clean_start=request.clean_start,
+                maximum_packet_size=config.max_packet_size,
+                method=None if authenticator is None else authenticator.method,
             )
-            if answer is not None:
-                connack, size = answer
-                return connack, bytes(received[size:])
+            if answer is None:
+                continue
+            said, size = answer
+            del received[:size]
+            if isinstance(said, Connack):
+                await _finish(authenticator, said)
+                return said, bytes(received)
+            await _respond(stream, authenticator, said)
     except anyio.EndOfStream as error:
-        raise Unreachable(f"{endpoint(config)} closed the connection without answering CONNECT") from error
+        raise Unreachable(f"{to} closed the connection without answering CONNECT") from error
     except _STREAM_ENDED as error:
         why = _cause_of(error).text
-        raise Unreachable(f"{endpoint(config)} broke the connection without answering CONNECT: {why}") from error
+        raise Unreachable(f"{to} broke the connection without answering CONNECT: {why}") from error
     except ProtocolError as error:
-        raise Unreachable(f"{endpoint(config)} does not answer as an MQTT 5 broker: {error}") from error
+        raise Unreachable(f"{to} does not answer as an MQTT 5 broker: {error}") from error
+    except ValueError as error:
+        raise Unprepared(str(error)) from error
+
+
+async def _respond(stream: ByteStream, authenticator: Authenticator | None, challenge: Challenge) -> None:
+    assert authenticator is not None, "an AUTH is read only if a method was named"
+    data = await ask("authentication", partial(authenticator.answer, challenge.data))
+    await stream.send(encode_auth(authenticator.method, data))
+
+
+async def _finish(authenticator: Authenticator | None, connack: Connack) -> None:
+    if authenticator is not None and not connack.reason_code:
+        await ask("authentication", partial(authenticator.finish, connack.authentication_data))
+
+
+def _named(config: Config, request: ConnectRequest) -> str:
+    return str(request.endpoint or config.addresses[0])
 
 
 def _joined(encoded: list[bytes]) -> Iterator[bytes]:

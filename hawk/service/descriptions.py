@@ -33,7 +33,39 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
     "client_id": Description("The client identifier; null draws one at random.", {"maxLength": _UINT16}),
     "username": Description("User name for the broker.", {"maxLength": _UINT16}),
     "password": Description("Password for the broker; better in a file of its own.", {"maxLength": _UINT16}),
-    "password_file": Description("File that holds the password, relative to this file; one newline at its end is cut."),
+    "password_file": Description(
+        "File that holds the password, relative to this file; one newline at its end is cut. Read at each dial.",
+        {"minLength": 1},
+    ),
+    "password_command": Description(
+        "Program, with its arguments, that prints the password; it is run at each dial.", {"minLength": 1}
+    ),
+    "tls": Description("true: speak TLS to `broker`; its port is usually 8883."),
+    "endpoints": Description(
+        "URLs of brokers that share their sessions, with blanks between them, instead of `broker`, `port` and `tls`: "
+        "mqtt://host:port, mqtts://host:port, mqtt+unix:///path."
+    ),
+    "failback_s": _numbers(
+        "Seconds between two looks at the first of the endpoints while connected to another.", 0.001
+    ),
+    "tls_ca_file": Description(
+        "PEM file of the authorities that may vouch for the broker, relative to this file; null: the system's.",
+        {"minLength": 1},
+    ),
+    "tls_certificate_file": Description("PEM file of hawk's own certificate, relative to this file.", {"minLength": 1}),
+    "tls_key_file": Description("PEM file of its key, if it is not in the same file.", {"minLength": 1}),
+    "tls_server_name": Description("Name that the broker's certificate must hold; null: the host's.", {"minLength": 1}),
+    "tls_alpn": Description("Protocols to offer in the TLS handshake, with blanks between them.", {"minLength": 1}),
+    "tls_insecure": Description("true: anybody may pose as the broker, for no certificate is verified."),
+    "will_topic": Description("Topic of the message that the broker publishes when hawk is lost; null: none."),
+    "will_payload": Description("Payload of the will."),
+    "will_qos": _numbers("Quality of service of the will.", 0, 2),
+    "will_retain": Description("true: the broker keeps the will as a retained message."),
+    "will_delay_s": _numbers("Seconds that the broker waits for hawk before it publishes the will.", 0, _UINT32),
+    "birth_topic": Description("Topic of the message that hawk publishes first on each new connection; null: none."),
+    "birth_payload": Description("Payload of the birth message."),
+    "birth_qos": _numbers("Quality of service of the birth message.", 0, 2),
+    "birth_retain": Description("true: the broker keeps the birth as a retained message."),
     "enabled": Description("false: nothing is dialled, and publishing raises at once."),
     "qos": _numbers("Quality of service of a publish that names none: 0, 1 or 2.", 0, 2),
     "max_retries": _numbers("Dials after the first that may fail in a row before FAILED; null: for ever.", 0, _UINT32),

@@ -40,5 +40,7 @@ def read_password(file: PasswordFile) -> Secret | str:
         text = data.decode()
     except UnicodeDecodeError:
         return "does not hold UTF-8 text"
+    if "\0" in text:
+        return "must be UTF-8 text of at most 65,535 bytes, without NUL"
     password = text.removesuffix("\n").removesuffix("\r") if text.endswith("\n") else text
     return Secret(password, stat.S_ISREG(mode) and bool(mode & stat.S_IROTH))

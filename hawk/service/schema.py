@@ -5,11 +5,13 @@ bounds that `json_schema` states are for editors and readers: nothing is refused
 than a short command to run, so it is asked only about a value that is not of its setting's very type.
 """
 
+from collections import abc
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from hawk.config import Config, ReconnectionConfig
 from hawk.service.descriptions import DESCRIPTIONS
@@ -55,24 +57,52 @@ class Wrong(NamedTuple):
     what: str
 
 
+CODE_ONLY: Final = frozenset({"credentials", "authentication", "tls_context", "refusal_policy", "will", "birth"})
+"""Settings that are objects of Python's; `will` and `birth` stand in a file as `MESSAGES`."""
+
+MESSAGES: Final[Mapping[str, Mapping[str, tuple[Any, object]]]] = {
+    "will": {
+        "topic": (str | None, None),
+        "payload": (str, ""),
+        "qos": (int, 0),
+        "retain": (bool, False),
+        "delay_s": (int, 0),
+    },
+    "birth": {"topic": (str | None, None), "payload": (str, ""), "qos": (int, 0), "retain": (bool, False)},
+}
+"""The names of which a message is put together, `will_topic` and so on, each with its type and default."""
+
+
 def _settings() -> dict[str, Setting]:
     def own(kind: type) -> list[Setting]:
         types, defaults = get_type_hints(kind), kind()
-        return [Setting(field.name, types[field.name], getattr(defaults, field.name)) for field in fields(kind)]
+        named = [field.name for field in fields(kind) if field.name not in CODE_ONLY]
+        return [Setting(name, _plain(types[name]), getattr(defaults, name)) for name in named]
 
     found = [Setting("url", str | None, None)]
     for setting in own(Config):
         found += own(ReconnectionConfig) if setting.name == "reconnection" else [setting]
-        if setting.name == "password":
-            found.append(Setting("password_file", str | None, None))
+    for message, parts in MESSAGES.items():
+        found += [Setting(f"{message}_{part}", kind, default) for part, (kind, default) in parts.items()]
     return {setting.name: setting for setting in found}
+
+
+def _plain(kind: Any) -> Any:
+    """The type without what no file can hold: callables, and tuples, for which a text stands in."""
+    if get_origin(kind) not in (Union, UnionType):
+        return kind
+    kept = [each for each in get_args(kind) if get_origin(each) not in (abc.Callable, tuple)]
+    return Union[tuple(kept)]  # noqa: UP007  made of a list
 
 
 SETTINGS: Final[Mapping[str, Setting]] = _settings()
 """Every name that a file may give, in the order in which they are written out."""
 
-FILE_ONLY: Final = frozenset({"url", "password_file"})
+FILE_ONLY: Final = frozenset({"url"} | {f"{message}_{part}" for message, parts in MESSAGES.items() for part in parts})
 """Names that stand for others, and are no settings of Config's."""
+
+PATHS: Final = frozenset({"password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file"})
+"""Files, whose relative paths start from where the setting stands."""
 
 
 def check(name: str, value: object, *, quotes: bool = True) -> object:

@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any, cast
 
 from hawk.config import Config
+from hawk.connecting import Will
 from hawk.errors import ConfigInvalid, Problem
 from hawk.service.environment import read_environment
 from hawk.service.files import read_file
 from hawk.service.located import Entry, Layer
 from hawk.service.password_file import PasswordFile, read_password
-from hawk.service.schema import FILE_ONLY, SETTINGS, Wrong, check
+from hawk.service.schema import FILE_ONLY, MESSAGES, PATHS, SETTINGS, Wrong, check
+from hawk.values import Message
 
 _OF_CONFIG = tuple(name for name in SETTINGS if name not in FILE_ONLY)
 _IN_FILE = re.compile(r":([0-9]+):([0-9]+)(?::|\Z)")
@@ -57,11 +60,18 @@ def load_settings(path: Path | None, *, environ: Mapping[str, str], flags: Mappi
     chosen: dict[str, Entry] = {}
     failed: set[str] = set()
     for layer in layers:
-        chosen |= _judged(layer, problems, failed)
-    warnings = _read_password_file(chosen, problems)
+        given = _judged(layer, problems, failed)
+        for replaced in _replaced_by(given):
+            chosen.pop(replaced, None)
+        chosen |= given
+    warnings = _look_at_password_file(chosen, problems)
+    for message in MESSAGES:
+        _put_together(message, chosen, problems)
     config = _made(chosen, failed, problems)
     if config is None or problems:
         raise ConfigInvalid(sorted(problems, key=_line_and_column))
+    if config.tls_insecure:
+        warnings += (f"{chosen['tls_insecure'].at}: no certificate is verified, so anybody may pose as the broker",)
     origins = {name: chosen[name].origin if name in chosen else "default" for name in _OF_CONFIG}
     return LoadedSettings(config, origins, warnings)
 
@@ -69,6 +79,20 @@ def load_settings(path: Path | None, *, environ: Mapping[str, str], flags: Mappi
 def settings_of(config: Config) -> dict[str, object]:
     """A configuration flat, by the names of files: the opposite of `Config.from_mapping`. The password is in it."""
     return {name: getattr(config if hasattr(config, name) else config.reconnection, name) for name in _OF_CONFIG}
+
+
+_EXCLUDING = (
+    ({"endpoints"}, {"broker", "port", "tls"}),
+    ({"broker", "port", "tls"}, {"endpoints"}),
+    ({"password"}, {"password_command"}),
+    ({"password_command"}, {"password"}),
+)
+"""Settings of which a higher source replaces those of a lower one, under whatever name."""
+
+
+def _replaced_by(given: Mapping[str, Entry]) -> set[str]:
+    names = {name for name, entry in given.items() if entry.value is not None}
+    return set().union(*(others for these, others in _EXCLUDING if names & these)) - names
 
 
 def _line_and_column(problem: Problem) -> tuple[float, float]:
@@ -95,12 +119,13 @@ def _judged(layer: Layer, problems: list[Problem], failed: set[str]) -> dict[str
         if isinstance(value, Wrong):
             failed.add(entry.name)
             problems.append(Problem(entry.at, value.what))
-        elif value is not None or entry.name not in FILE_ONLY:
-            given[entry.name] = entry._replace(value=value)
+        elif value is not None or entry.name not in FILE_ONLY | {"password_file"}:
+            path = value is not None and entry.name in PATHS
+            given[entry.name] = entry._replace(value=str(layer.folder / str(value)) if path else value)
     file = given.pop("password_file", None)
     url = given.pop("url", None)
     if file is not None:
-        what = PasswordFile(layer.folder / str(file.value))
+        what = PasswordFile(Path(str(file.value)))
         replacement = file._replace(name="password", value=what, origin=f"{file.origin} (password_file)")
         _put_in(given, [replacement], "password_file", problems)
     if url is not None:
@@ -129,30 +154,51 @@ def _put_in(given: dict[str, Entry], replacements: list[Entry], known_as: str, p
 
 
 def _of_url(url: Entry, problems: list[Problem]) -> list[Entry]:
-    """What a URL sets: broker and port always, name and password if it has them."""
+    """What a URL sets: broker, port and TLS, or the endpoint of a socket; name and password if it has them."""
     try:
         config = Config.from_url(str(url.value))
     except ConfigInvalid as invalid:
         problems += [Problem(url.at, what if key == "url" else f"its {key} {what}") for key, what in invalid.problems]
         return []
-    named = {"broker": config.broker, "port": config.port, "username": config.username, "password": config.password}
+    named: dict[str, object] = {"username": config.username, "password": config.password}
+    if config.endpoints is None:
+        named |= {"broker": config.broker, "port": config.port, "tls": config.tls}
+    else:
+        named |= {"endpoints": " ".join(cast(tuple[str, ...], config.endpoints))}
     return [url._replace(name=name, value=value) for name, value in named.items() if value is not None]
 
 
-def _read_password_file(chosen: dict[str, Entry], problems: list[Problem]) -> tuple[str, ...]:
-    """Open the password file if its password is the one that counts. Returns the warnings."""
+def _look_at_password_file(chosen: dict[str, Entry], problems: list[Problem]) -> tuple[str, ...]:
+    """Open the password file if its password is the one that counts, so that what is wrong with it is told now.
+
+    What is in it is read again at each dial. Returns the warnings.
+    """
     entry = chosen.get("password")
     if entry is None or not isinstance(entry.value, PasswordFile):
         return ()
+    del chosen["password"]
     secret = read_password(entry.value)
     if isinstance(secret, str):
         problems.append(Problem(entry.at, secret))
-        del chosen["password"]
         return ()
-    chosen["password"] = entry._replace(value=secret.password)
+    chosen["password_file"] = entry._replace(name="password_file", value=str(entry.value.path))
     if not secret.readable_by_all:
         return ()
     return (f"{entry.at}: every user of this machine can read the file; `chmod 600` keeps it to its owner",)
+
+
+def _put_together(message: str, chosen: dict[str, Entry], problems: list[Problem]) -> None:
+    """Make the will or the birth of its parts; the topic says that there is one."""
+    parts = {part: chosen.pop(f"{message}_{part}", None) for part in MESSAGES[message]}
+    topic = parts["topic"]
+    if topic is None:
+        idle = [entry for part, entry in parts.items() if entry and entry.value != MESSAGES[message][part][1]]
+        problems.extend(Problem(entry.at, f"needs `{message}_topic` beside it") for entry in idle)
+        return
+    defaults = {part: default for part, (_, default) in MESSAGES[message].items()}
+    values: dict[str, Any] = defaults | {part: entry.value for part, entry in parts.items() if entry is not None}
+    values["payload"] = values["payload"].encode()
+    chosen[message] = topic._replace(name=message, value=Will(**values) if message == "will" else Message(**values))
 
 
 def _made(chosen: Mapping[str, Entry], failed: set[str], problems: list[Problem]) -> Config | None:

@@ -37,6 +37,6 @@ def settings_yaml(settings: Mapping[str, object], notes: Mapping[str, str] | Non
 def shown_settings(config: Config) -> dict[str, object]:
     """A configuration flat, by the names of files, with `***` in the place of what is secret."""
     settings = settings_of(config)
-    if settings["password"] is not None:
-        settings["password"] = MASK
-    return settings
+    # A command may hold what it is asked with.
+    hidden = {name: MASK for name in ("password", "password_command") if settings[name] is not None}
+    return settings | hidden

@@ -33,7 +33,7 @@ INBOXES: dict[str, frozenset[str]] = {
 MODULES = {
     "application": ("interface.py", "streams.py", "subscription.py"),
     "wiring": ("wiring.py",),
-    "CONNECTOR": ("actors/connector.py", "actors/link_tasks.py"),
+    "CONNECTOR": ("actors/connector.py", "actors/dial_task.py", "actors/link_tasks.py"),
     "QUEUE KEEPER": ("actors/queue_keeper.py", "core/outbox.py", "core/commits.py"),
     "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py", "core/inbox.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
@@ -128,7 +128,7 @@ def test_the_map_is_true() -> None:
         ("-- Ping, Hangup --", "-- Ping, Hangup, Dial --"),
         ("QUEUE KEEPER         -- Stalled --", "CONNECTOR            -- Stalled --"),
         ("SUBSCRIPTION KEEPER  -- Ready ---", "STORE TASK           -- Ready ---"),
-        ("`Dialed`, `DialFailed` and `Lost`", "`Dialed` and `DialFailed`"),
+        ("`Dialed`, `DialFailed`, `Hangup` and `Lost`", "`Dialed`, `DialFailed` and `Hangup`"),
         ("-- Committed, CommitFailed, Page, PageFailed --", "-- Committed, CommitFailed, Page, PageFailed, Stop --"),
     ],
 )

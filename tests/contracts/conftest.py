@@ -1,15 +1,22 @@
-"""Two ends of one byte stream, in memory and over TCP: what a link is tried on."""
+"""Two ends of one byte stream, in memory, over TCP, TLS and a Unix socket: what a link is tried on."""
 
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import mqtt5
 import pytest
-from anyio.abc import ByteStream, SocketAttribute, SocketStream
+from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.streams.tls import TLSListener
+
+from hawk.config import Config
+from hawk.links.tls import tls_context, wrap
 
 CHUNKS_IN_MEMORY = 4
 PATIENCE_S = 2.0
@@ -74,6 +81,10 @@ class Peer:
     async def close(self) -> None:
         await self.stream.aclose()
 
+    async def half_close(self) -> None:
+        """Say nothing more. TLS has no word for it, but what carries it has."""
+        await getattr(self.stream, "transport_stream", self.stream).send_eof()
+
     async def is_closed_by_client(self) -> bool:
         """Whether nothing more comes, or will within a while."""
         with anyio.move_on_after(PATIENCE_S):
@@ -99,53 +110,95 @@ def memory_pair() -> tuple[MemoryByteStream, MemoryByteStream]:
     return MemoryByteStream(one_sends, one_receives), MemoryByteStream(other_sends, other_receives)
 
 
-async def tcp_pair() -> tuple[SocketStream, SocketStream]:
-    accepted: list[SocketStream] = []
-    is_accepted = anyio.Event()
+async def accepted(listener: Any, dial: Callable[[], Awaitable[ByteStream]]) -> tuple[ByteStream, ByteStream]:
+    """The client's end and the broker's, of one connection through `listener`."""
+    served: list[ByteStream] = []
+    is_served = anyio.Event()
 
-    async def accept(stream: SocketStream) -> None:
-        accepted.append(stream)
-        is_accepted.set()
+    async def serve(stream: ByteStream) -> None:
+        served.append(stream)
+        is_served.set()
 
-    async with (
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as listener,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(listener.serve, accept)
-        client = await anyio.connect_tcp("127.0.0.1", listener.extra(SocketAttribute.local_port))
-        await is_accepted.wait()
+    async with listener, anyio.create_task_group() as tasks:
+        tasks.start_soon(listener.serve, serve)
+        client = await dial()
+        await is_served.wait()
         tasks.cancel_scope.cancel()
-    return client, accepted[0]
+    return client, served[0]
 
 
-@pytest.fixture(params=["memory", "tcp"])
+async def tcp_pair() -> tuple[ByteStream, ByteStream]:
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    return await accepted(listener, lambda: anyio.connect_tcp("127.0.0.1", port))
+
+
+async def unix_pair(folder: Path) -> tuple[ByteStream, ByteStream]:
+    path = folder / "socket"
+    listener = await anyio.create_unix_listener(path)
+    return await accepted(listener, lambda: anyio.connect_unix(path))
+
+
+async def tls_pair(server: ssl.SSLContext, authority: Path) -> tuple[ByteStream, ByteStream]:
+    """The client's end made as a dial makes it; the broker's leaves TLS's own goodbye out, as brokers do."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    config = Config(tls_ca_file=str(authority))
+
+    async def dial() -> ByteStream:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+        return await wrap(stream, config=config, context=await tls_context(config), server_name="localhost")
+
+    return await accepted(TLSListener(listener, server, standard_compatible=False), dial)
+
+
+@pytest.fixture(params=["memory", "tcp", "tls", "unix"])
 def transport(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-async def ends(transport: str, anyio_backend: str) -> AsyncIterator[Ends]:
+async def ends(
+    transport: str,
+    anyio_backend: str,
+    certificates: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[Ends]:
     """A fresh pair; whatever the test left open is closed after it."""
-    if transport == "memory":
-        near, far = memory_pair()
+    match transport:
+        case "memory":
+            near, far = memory_pair()
 
-        async def reset_in_memory() -> None:
-            near.is_reset = True
-            await far.aclose()
+            async def reset_in_memory() -> None:
+                near.is_reset = True
+                await far.aclose()
 
-        pair = Ends(near, Peer(far, reset_in_memory))
-    else:
-        client, server = await tcp_pair()
+            pair = Ends(near, Peer(far, reset_in_memory))
+        case "unix":
+            client, server = await unix_pair(tmp_path_factory.mktemp("u"))
 
-        async def reset() -> None:
-            raw = server.extra(SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await server.aclose()
+            async def reset_unix() -> None:
+                # A Unix socket that is closed over bytes that nobody read is reset.
+                await client.send(b"unread")
+                await anyio.aclose_forcefully(server)
 
-        pair = Ends(client, Peer(server, reset))
+            pair = Ends(client, Peer(server, reset_unix))
+        case "tls":
+            client, server = await tls_pair(certificates.server_context(), certificates.authority)
+            pair = Ends(client, Peer(server, lambda: reset(server)))
+        case _:
+            client, server = await tcp_pair()
+            pair = Ends(client, Peer(server, lambda: reset(server)))
     yield pair
     for stream in (pair.client, pair.peer.stream):
         await anyio.aclose_forcefully(stream)
+
+
+async def reset(server: ByteStream) -> None:
+    """Close so that an RST goes out."""
+    raw = server.extra(SocketAttribute.raw_socket)
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await anyio.aclose_forcefully(server)
 
 
 @pytest.fixture

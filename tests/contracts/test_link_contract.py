@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from hawk.config import Config
 from hawk.errors import ConnectRefused, LinkLost, Unreachable
-from hawk.links.dialing import StreamDialer, tcp_dialer
+from hawk.links.dialing import NetworkDialer, StreamDialer
 from hawk.links.stream import CHUNK_BYTES, StreamLink, open_link
 from hawk.packets import (
     Arrivals,
@@ -293,7 +293,7 @@ async def test_another_answer_is_unreachable_and_says_what_and_where(ends: Any, 
 async def test_a_broker_that_closes_early_is_unreachable(ends: Any, beginning: bytes) -> None:
     if beginning:
         await ends.peer.say(beginning)
-    await ends.peer.stream.send_eof()
+    await ends.peer.half_close()
     with anyio.fail_after(PATIENCE_S), pytest.raises(Unreachable, match="localhost:1883 closed"):
         await open_link(ends.client, config=CONFIG, request=REQUEST)
 
@@ -438,7 +438,7 @@ async def test_a_dialer_dials_over_tcp_and_small_packets_are_not_held_back() -> 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listener.serve, welcome)
-            dialer: Dialer = tcp_dialer(config)
+            dialer: Dialer = NetworkDialer(config)
             await (await dialer.dial(REQUEST)).aclose()
             link = await StreamDialer(config, connect).dial(REQUEST)
             raw = streams[0].extra(SocketAttribute.raw_socket)
@@ -452,9 +452,9 @@ async def test_a_closed_port_is_unreachable_and_named() -> None:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
         with pytest.raises(Unreachable, match=rf"127\.0\.0\.1:{port}: connection refused"):
-            await tcp_dialer(Config(broker="127.0.0.1", port=port)).dial(REQUEST)
+            await NetworkDialer(Config(broker="127.0.0.1", port=port)).dial(REQUEST)
         with pytest.raises(Unreachable, match=rf"localhost:{port}: connection refused"):
-            await tcp_dialer(Config(port=port)).dial(REQUEST)
+            await NetworkDialer(Config(port=port)).dial(REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -498,7 +498,7 @@ async def test_a_cancelled_dial_leaves_no_socket_behind() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(listener.serve, say_nothing)
                 with anyio.move_on_after(0.05) as scope:
-                    await tcp_dialer(config).dial(REQUEST)
+                    await NetworkDialer(config).dial(REQUEST)
                 assert scope.cancelled_caught
                 await closed.wait()
                 tasks.cancel_scope.cancel()

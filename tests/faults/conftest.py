@@ -21,6 +21,7 @@ from anyio.abc import ByteStream
 
 from hawk import Config, ConnectionState, HawkError, MQTTInterface, Receipt, ReconnectionConfig, StateChanged, open_mqtt
 from hawk.links.dialing import StreamDialer
+from hawk.links.tls import tls_context, wrap
 from hawk.ports import Ports
 from hawk.testing.broker import Broker
 from hawk.testing.memory_stream import MemoryStream, memory_stream_pair
@@ -214,6 +215,7 @@ class ScriptedPeer:
         self.arrived: list[str] = []
         self.unreleased: set[int] = set()
         self.capacity_bytes = 256 * 1024
+        self.is_scripted = True
         self._scripts: Iterator[Script | Exception] = iter(scripts)
         self._tasks = tasks
 
@@ -221,6 +223,7 @@ class ScriptedPeer:
         """What hawk dials with."""
         self.dialled_at.append(anyio.current_time())
         script = next(self._scripts, None)
+        self.is_scripted = script is not None
         if isinstance(script, Exception):
             self.evidence.fired[f"connect raises {type(script).__name__}"] += 1
             raise script
@@ -438,6 +441,7 @@ assert configured().reconnection == ReconnectionConfig(None, 1.0, 60.0, 2.0, 0.1
 def rehearse(request: pytest.FixtureRequest) -> Callable[..., None]:
     """`rehearse(story, *scripts, **settings)`: see the module. Settings are those of `hawk.Config`, flat.
 
+    `tls`: hawk speaks TLS to every script, and asks for the name boat.example; the broker after them is plain.
     `always` is the script of every connection after `scripts`, `session` that of the peer that behaves again.
     """
 
@@ -447,6 +451,7 @@ def rehearse(request: pytest.FixtureRequest) -> Callable[..., None]:
         always: Any = None,
         session: Script | None = None,
         capacity_bytes: int = 1 << 18,
+        tls: bool = False,
         **settings: Any,
     ) -> None:
         evidence, config = Evidence(), configured(**settings)
@@ -456,7 +461,16 @@ def rehearse(request: pytest.FixtureRequest) -> Callable[..., None]:
             async with Broker() as broker, anyio.create_task_group() as tasks:
                 peer = ScriptedPeer(plan, evidence, broker, tasks)
                 peer.capacity_bytes = capacity_bytes
-                ports = Ports(StreamDialer(config, peer.connect), None, VirtualWallClock(), Random(7))
+
+                async def connect_by_tls() -> ByteStream:
+                    stream = await peer.connect()
+                    if not peer.is_scripted:
+                        return stream
+                    context = await tls_context(config)
+                    return await wrap(stream, config=config, context=context, server_name="boat.example")
+
+                connect = connect_by_tls if tls else peer.connect
+                ports = Ports(StreamDialer(config, connect), None, VirtualWallClock(), Random(7))
                 async with open_mqtt(config, ports=ports) as mqtt:
                     world = World(peer, mqtt, config, records)
                     events = mqtt.events()

@@ -2,11 +2,13 @@
 
 import logging
 import socket
+import ssl
 from typing import Any
 
 import anyio
 import mqtt5
 import pytest
+from anyio.streams.tls import TLSStream
 
 from hawk import ConnectionState, GaveUp, UnknownFate
 
@@ -433,3 +435,92 @@ def test_a_kept_session_goes_on_with_the_same_identifiers_and_subscribes_nothing
         )
 
     rehearse(story, swallow, remember)
+
+
+# --------------------------------------------------------------------------------------------------- TLS
+
+
+def shaking_hands(name: str, context: ssl.SSLContext, said: list[bytes]) -> Any:
+    """A peer that speaks TLS as `context` says; what hawk says after the handshake goes to `said`."""
+
+    async def script(peer: Any) -> None:
+        peer.fire(name)
+        try:
+            stream = await TLSStream.wrap(peer.stream, server_side=True, ssl_context=context, standard_compatible=False)
+            said.append(await stream.receive())
+        except (ssl.SSLError, anyio.BrokenResourceError, anyio.EndOfStream):
+            return
+
+    return script
+
+
+async def hang(peer: Any) -> None:
+    peer.fire("handshake hang")
+    await anyio.sleep_forever()
+
+
+@pytest.mark.fault_row("TLS unknown CA / hostname / expired / handshake hang")
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("unknown CA", "unable to get local issuer certificate"),
+        ("hostname", "not valid for 'boat.example'"),
+        ("expired", "certificate has expired"),
+        ("plain", "does not speak TLS"),
+        ("hang", "did not end within 2.5 s"),
+    ],
+)
+def test_a_broker_that_tls_cannot_vouch_for_is_never_spoken_to_and_is_dialled_slowly(
+    rehearse: Any, certificates: Any, fault: str, reason: str
+) -> None:
+    said: list[bytes] = []
+    name = "anchor.example" if fault == "hostname" else "boat.example"
+    context = certificates.server_context(name, expired=fault == "expired")
+    script = shaking_hands(fault, context, said)
+    if fault == "plain":
+        script = saying_at_once(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    elif fault == "hang":
+        script = hang
+
+    async def story(world: Any) -> None:
+        await world.publish("x")
+        await world.reach(RECONNECTING)
+        failing = {"consecutive_failures": 1, "total_connections": 0, "queue_size": 1}
+        logged = {"connection attempt failed": 1}
+        world.observe(state=RECONNECTING, stats=failing, level=WARNING, arrived=[], logged=logged)
+        record = world.logged("connection attempt failed")[0]
+        assert reason in record.getMessage()
+        assert "boat" not in str(record.hawk["remedy"])
+        assert record.hawk["remedy"]
+        await world.reach(lambda: len(world.peer.dialled_at) == 2)
+        assert world.gaps()[0] >= 9, "ten times the first delay, less the jitter"
+        assert said == [], "CONNECT was sent to a stranger"
+
+    authority = certificates.stranger if fault == "unknown CA" else certificates.authority
+    rehearse(story, script, script, tls=True, tls_ca_file=str(authority))
+
+
+def saying_at_once(data: bytes) -> Any:
+    """A peer that speaks before it is spoken to."""
+
+    async def script(peer: Any) -> None:
+        await peer.inject("plain", data)
+        await peer.stream.receive()
+        await anyio.sleep_forever()
+
+    return script
+
+
+@pytest.mark.fault_row("TLS unknown CA / hostname / expired / handshake hang")
+def test_a_broker_is_spoken_to_once_its_certificate_is_mended(rehearse: Any, certificates: Any) -> None:
+    """The scripts' own control: with a good certificate CONNECT does come through the same peer."""
+    said: list[bytes] = []
+    expired = shaking_hands("expired", certificates.server_context("boat.example", expired=True), said)
+    mended = shaking_hands("mended", certificates.server_context("boat.example"), said)
+
+    async def story(world: Any) -> None:
+        await world.reach(lambda: bool(said))
+        assert said[0][:1] == b"\x10"
+        world.observe(state=RECONNECTING, stats={"total_connections": 0}, level=WARNING, arrived=[])
+
+    rehearse(story, expired, mended, tls=True, tls_ca_file=str(certificates.authority))

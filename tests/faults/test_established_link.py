@@ -246,12 +246,15 @@ def test_a_server_reference_of_a_disconnect_is_told_and_not_followed(rehearse: A
 
 
 @pytest.mark.fault_row("blackhole, half-open, hang")
+@pytest.mark.parametrize(("keep_alive_s", "ping_timeout_s"), [(KEEP_ALIVE_S, PING_TIMEOUT_S), (1.0, 0.5)])
 @pytest.mark.parametrize("sending", [False, True])
 @pytest.mark.parametrize("reads", [True, False])
 def test_a_silent_broker_is_found_out_also_when_hawk_sends_and_when_a_write_blocks(
     rehearse: Any,
     sending: bool,
     reads: bool,
+    keep_alive_s: float,
+    ping_timeout_s: float,
 ) -> None:
     async def fall_silent(peer: Any) -> None:
         await peer.welcome()
@@ -261,20 +264,49 @@ def test_a_silent_broker_is_found_out_also_when_hawk_sends_and_when_a_write_bloc
         await world.connect()
         silent_since = anyio.current_time()
         number = 0
-        with anyio.fail_after(FOUND_WITHIN_S):
+        with anyio.fail_after(1.5 * keep_alive_s + ping_timeout_s):
             while world.mqtt.connection_state is CONNECTED:
                 if sending:
                     await world.publish(f"{number} {'.' * 400}", qos=1 + number % 2)
                     number += 1
-                await anyio.sleep(0.5)
-        assert anyio.current_time() - silent_since >= PING_TIMEOUT_S, "nobody is given up before he could answer"
+                await anyio.sleep(0.05 * keep_alive_s)
+        assert anyio.current_time() - silent_since >= ping_timeout_s, "nobody is given up before he could answer"
         await world.reach(CONNECTED)
         await world.reach(lambda: world.mqtt.stats["acknowledged"] == number)
         up = {"total_connections": 2, "total_disconnections": 1, "queue_size": 0}
         expected = [f"{each} {'.' * 400}" for each in range(number)]
         world.observe(state=CONNECTED, stats=up, level=WARNING, arrived=expected, logged={"connection lost": 1})
 
-    rehearse(story, fall_silent, capacity_bytes=1024)
+    times = {"health_check_interval": keep_alive_s, "ping_timeout_s": ping_timeout_s}
+    rehearse(story, fall_silent, capacity_bytes=1024, **times)
+
+
+@pytest.mark.fault_row("blackhole, half-open, hang")
+@pytest.mark.parametrize("keep_alive_s", [KEEP_ALIVE_S, 1.0])
+def test_a_broker_that_stops_answering_pings_is_found_out_after_the_last_one_that_it_answered(
+    rehearse: Any, keep_alive_s: float
+) -> None:
+    silent_since: list[float] = []
+
+    async def tire(peer: Any) -> None:
+        await peer.welcome()
+        while len(peer.pinged_at) < 3:
+            with anyio.move_on_after(0.01 * keep_alive_s):
+                await peer.hear()
+        silent_since.append(anyio.current_time())
+        await peer.only_listen()
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        await world.reach(lambda: bool(silent_since))
+        with anyio.fail_after(1.5 * keep_alive_s + 0.5):
+            while world.mqtt.connection_state is CONNECTED:
+                await anyio.sleep(0.01)
+        down = {"total_connections": 1, "total_disconnections": 1}
+        world.observe(state=RECONNECTING, stats=down, level=WARNING, arrived=[], logged={"connection lost": 1})
+        assert "no answer to a ping" in world.logged("connection lost")[0].getMessage()
+
+    rehearse(story, tire, health_check_interval=keep_alive_s, ping_timeout_s=0.5)
 
 
 @pytest.mark.fault_row("idle, only incoming, Server Keep Alive, keepalive 0")

@@ -1,6 +1,7 @@
 """`Config`, `ReconnectionConfig`: every problem at once, SPEC.md's names and defaults, URLs whose secrets stay secret."""
 
 import math
+import ssl
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from hawk import Config, ConfigInvalid, ReconnectionConfig
+from hawk.connecting import Credentials, Will
+from hawk.values import Message
 
 SPEC_DEFAULTS = {
     "max_retries": 10,
@@ -116,6 +119,10 @@ def test_reconnection_and_its_flat_names_do_not_stand_together() -> None:
 # ------------------------------------------------------------------------------------------ bounds
 
 
+def asked() -> Any:
+    """Stands for a callable of the application's."""
+
+
 @pytest.mark.parametrize(
     ("key", "good", "bad"),
     [
@@ -150,6 +157,35 @@ def test_reconnection_and_its_flat_names_do_not_stand_together() -> None:
         ("on_auth_failure", ["retry", "fail"], ["ignore", None]),
         ("outbox", [None, "outbox.db", Path("outbox.db")], ["", 7, "a\0b"]),
         ("durability", ["power", "process"], ["", "full", None]),
+        ("tls", [True, False], [1, "yes", None]),
+        (
+            "endpoints",
+            [None, "mqtt://a", "mqtt://a, mqtts://b:1 mqtt+unix:///s", ("mqtt://a", "tcp://b"), asked],
+            ["", (), "a:1883", "http://a", "mqtt://u:p@a", "mqtt://a:0", "mqtt+unix://", ("mqtt://a", 7), 7],
+        ),
+        ("failback_s", [0.001], [0, -1, math.inf]),
+        ("password_file", [None, "f"], ["", 7]),
+        ("password_command", [None, "pass show x", ("pass", "show")], ["", " ", (), ("pass", 7), 7]),
+        ("credentials", [None, Credentials("u", "p"), asked], [("u", "p"), "u:p"]),
+        ("authentication", [None, asked], ["SCRAM", 7]),
+        (
+            "will",
+            [None, Will("t"), Will("t", "text", 2, True, 60), asked],
+            ["t", Message("t", b""), Will(""), Will("a/#"), Will("t", 7), Will("t", qos=3), Will("t", delay_s=-1)],
+        ),
+        (
+            "birth",
+            [None, Message("t", b"x"), asked],
+            ["t", Will("t"), Message("+", b""), Message("t", b"", 3), Message("t", b"", 1, "yes")],
+        ),
+        ("tls_ca_file", [None, "f"], ["", 7]),
+        ("tls_certificate_file", [None, "f"], ["", 7]),
+        ("tls_key_file", [None], ["f", "", 7]),
+        ("tls_server_name", [None, "h"], ["", 7]),
+        ("tls_alpn", [None, "mqtt", ("a", "b")], ["", (), 7]),
+        ("tls_insecure", [True, False], [1, None]),
+        ("tls_context", [None, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), asked], ["tls", 7]),
+        ("refusal_policy", [None, asked], ["again", {}]),
     ],
 )
 def test_bounds(key: str, good: list[Any], bad: list[Any]) -> None:
@@ -256,4 +292,4 @@ def test_no_repr_shows_the_password() -> None:
 def test_a_url_and_its_settings_are_judged_together() -> None:
     with pytest.raises(ConfigInvalid) as caught:
         Config.from_url("http://h:0", qos=7, prot=3)
-    assert set(keys_of(caught.value)) == {"url", "port", "qos", "prot"}
+    assert set(keys_of(caught.value)) == {"url", "qos", "prot"}

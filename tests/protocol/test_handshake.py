@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawk.config import Config
+from hawk.connecting import Credentials
 from hawk.errors import ProtocolError
 from hawk.packets import Connack, ConnectRequest
 from hawk.protocol.version5 import decode_connack, encode_connect, reason_name
@@ -39,14 +40,13 @@ FULL = mqtt5.ConnAckPacket(
 
 def test_connect_carries_the_settings() -> None:
     config = Config(
-        username="u",
-        password="s\u00e9cret",
         health_check_interval=29.2,
         session_expiry_s=77,
         receive_maximum=9,
         max_packet_size=4096,
     )
-    read, _ = mqtt5.read(memoryview(encode_connect(config, ConnectRequest("me", clean_start=True))))
+    request = ConnectRequest("me", clean_start=True, credentials=Credentials("u", "s\u00e9cret"))
+    read, _ = mqtt5.read(memoryview(encode_connect(config, request)))
     assert read == mqtt5.ConnectPacket(
         "me",
         username="u",

@@ -101,7 +101,7 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file(problems: Proble
             "3:3: port: stands beside `url`, which sets it too; give one of the two",
         ),
         ("url: mqtt://h:0", "2:8: url: its port must be a whole number from 1 to 65535, not 0"),
-        ("url: http://h", "2:8: url: must begin with mqtt://"),
+        ("url: http://h", "2:8: url: must begin with mqtt://, mqtts:// or mqtt+unix://"),
     ],
 )  # fmt: skip
 def test_a_problem_in_the_section_is_located_exactly(section: str, problem: str, problems: Problems) -> None:

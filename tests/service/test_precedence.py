@@ -79,7 +79,7 @@ def test_a_variable_is_read_by_the_type_of_its_setting(variable: str, text: str,
         ("HAWK_ENABLED", "yes", "must be true or false, not the text 'yes'"),
         ("HAWK_MAX_RETRIES", "", "must be a whole number or null, not the text ''"),
         ("HAWK_BROKER", "\udcff", "must be UTF-8 text of at most 65,535 bytes, without NUL"),
-        ("HAWK_URL", "h:1883", "must begin with mqtt://"),
+        ("HAWK_URL", "h:1883", "must begin with mqtt://, mqtts:// or mqtt+unix://"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(variable: str, text: str, problem: str) -> None:

@@ -8,8 +8,9 @@ import math
 import mqtt5
 
 from hawk.config import Config
+from hawk.connecting import Will
 from hawk.errors import ProtocolError
-from hawk.packets import Connack, ConnectRequest
+from hawk.packets import Challenge, Connack, ConnectRequest
 from hawk.protocol.framing import (
     MALFORMED_PACKET,
     PROTOCOL_VIOLATION,
@@ -17,10 +18,12 @@ from hawk.protocol.framing import (
     check_texts,
     frame_length,
 )
-from hawk.protocol.version5.guard import read_packet
+from hawk.protocol.version5.guard import is_panic, read_packet
 from hawk.protocol.version5.reasons import legible, reason_text
 
 _CONNACK = 2
+_AUTH = 15
+_CONTINUE_AUTHENTICATION = 0x18
 _UNSUPPORTED_PROTOCOL_VERSION = 0x84
 _LENGTH_IN_311 = 4
 _STRANGERS = (
@@ -31,32 +34,60 @@ _STRANGERS = (
 """How other protocols begin their answer. None of these can begin a CONNACK."""
 
 
-def encode_connect(config: Config, request: ConnectRequest) -> bytes:
-    """The CONNECT for one dial. The keep alive is `health_check_interval` in whole seconds, rounded up."""
-    password = None if config.password is None else config.password.encode()
-    return mqtt5.ConnectPacket(
-        request.client_identifier,
-        username=config.username,
-        password=password,
-        clean_start=request.clean_start,
-        keep_alive=max(1, math.ceil(config.health_check_interval)),
-        session_expiry_interval=config.session_kept_s,
-        receive_max=config.receive_maximum,
-        max_packet_size=config.max_packet_size,
-    ).write()
+def encode_connect(config: Config, request: ConnectRequest, *, authentication_data: bytes | None = None) -> bytes:
+    """The CONNECT for one dial. The keep alive is `health_check_interval` in whole seconds, rounded up.
+
+    Raises `ValueError` for what MQTT cannot carry, without repeating it.
+    """
+    username, password = request.credentials
+    authenticator = request.authenticator
+    try:
+        return mqtt5.ConnectPacket(
+            request.client_identifier,
+            username=username,
+            password=password.encode() if isinstance(password, str) else password,
+            clean_start=request.clean_start,
+            will=None if request.will is None else _will(request.will),
+            keep_alive=max(1, math.ceil(config.health_check_interval)),
+            session_expiry_interval=config.session_kept_s,
+            authentication_method=None if authenticator is None else authenticator.method,
+            authentication_data=authentication_data,
+            receive_max=config.receive_maximum,
+            max_packet_size=config.max_packet_size,
+        ).write()
+    except (ValueError, TypeError, OverflowError):
+        # What the codec says may quote what it was given.
+        raise ValueError("the client identifier, the credentials or the will is nothing that MQTT can carry") from None
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise ValueError("the CONNECT is too large") from None
+
+
+def encode_auth(method: str, data: bytes | None) -> bytes:
+    """The AUTH that goes on with an exchange: reason code 0x18 (MQTT 5.0, 3.15). Raises `ValueError`."""
+    reason = mqtt5.AuthReasonCode.CONTINUE_AUTHENTICATION
+    try:
+        packet = mqtt5.AuthPacket(reason_code=reason, authentication_method=method, authentication_data=data)
+        return packet.write()
+    except (ValueError, TypeError):
+        raise ValueError("the authentication data is nothing that MQTT can carry") from None
 
 
 def decode_connack(
-    received: bytes | bytearray, *, clean_start: bool, maximum_packet_size: int
-) -> tuple[Connack, int] | None:
+    received: bytes | bytearray, *, clean_start: bool, maximum_packet_size: int, method: str | None = None
+) -> tuple[Connack | Challenge, int] | None:
     """What the broker answered, a refusal included, and how many bytes that took; None while it is not all there.
 
+    `method` is the authentication method that CONNECT named: then an AUTH may come before the CONNACK.
     Raises `ProtocolError` for any other answer. A broker that knows only MQTT 3.1.1 and says so counts as a refusal
     with reason code 0x84, which is what an MQTT 5 broker would say.
     """
     if not received or _may_be_a_stranger(received):
         return None
     packet_type = received[0] >> 4
+    if packet_type == _AUTH and method is not None:
+        return _read_auth(received, method, maximum_packet_size)
     if packet_type != _CONNACK:
         what = "the first packet of a broker must be a CONNACK"
         raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=packet_type)
@@ -78,6 +109,41 @@ def decode_connack(
         what = "a session is present although a clean start was asked for"
         raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, offset=2, packet_type=packet_type)
     return connack, size
+
+
+def _will(will: Will) -> mqtt5.Will:
+    properties = will.properties
+    return mqtt5.Will(
+        will.topic,
+        payload=will.payload.encode() if isinstance(will.payload, str) else will.payload,
+        qos=mqtt5.QoS(will.qos),
+        retain=will.retain,
+        payload_format_indicator=int(properties.text or isinstance(will.payload, str)),
+        message_expiry_interval=None if properties.expiry_s is None else math.ceil(properties.expiry_s),
+        content_type=properties.content_type,
+        response_topic=properties.response_topic,
+        correlation_data=properties.correlation_data,
+        will_delay_interval=will.delay_s,
+        user_properties=list(properties.user),
+    )
+
+
+def _read_auth(received: bytes | bytearray, method: str, maximum_packet_size: int) -> tuple[Challenge, int] | None:
+    """An AUTH goes on with the exchange that CONNECT began, with its method (MQTT-4.12.0-2 and -5)."""
+    with memoryview(received) as view:
+        whole = read_packet(view, maximum_packet_size=maximum_packet_size)
+    if whole is None:
+        return None
+    packet, size = whole
+    if not isinstance(packet, mqtt5.AuthPacket):
+        raise ProtocolError("not an AUTH", reason_code=MALFORMED_PACKET, packet_type=_AUTH)
+    if int(packet.reason_code) != _CONTINUE_AUTHENTICATION:
+        what = "an AUTH before the CONNACK that does not go on with the authentication"
+        raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=_AUTH)
+    if packet.authentication_method != method:
+        what = "an AUTH with another authentication method"
+        raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=_AUTH)
+    return Challenge(packet.authentication_data), size
 
 
 def _may_be_a_stranger(received: bytes | bytearray) -> bool:
@@ -121,4 +187,5 @@ def _connack(packet: mqtt5.ConnAckPacket) -> Connack:
         shared_available=packet.shared_subscription_available,
         subscription_identifier_available=packet.subscription_id_available,
         server_reference=None if packet.server_reference is None else legible(packet.server_reference),
+        authentication_data=packet.authentication_data,
     )

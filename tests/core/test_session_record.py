@@ -1,0 +1,82 @@
+"""What hawk knows of its session: a clean start whenever it knows none, and an assigned identifier is kept."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hawk.connecting import Endpoint, Transport
+from hawk.core.session_record import NO_SESSION, SessionRecord
+from hawk.packets import Connack, ConnectRequest
+
+A, B = Endpoint(Transport.TCP, "a", 1883), Endpoint(Transport.TLS, "b", 8883)
+
+
+def linked(
+    record: SessionRecord, wanted: str, endpoint: Endpoint, *, present: bool = False, assigned: str | None = None
+) -> tuple[ConnectRequest, SessionRecord]:
+    """The CONNECT that the record leads to, and the record after its CONNACK."""
+    identifier = record.identifier_for(wanted)
+    request = ConnectRequest(identifier, record.wants_clean_start(identifier, endpoint), endpoint)
+    connack = Connack(session_present=present, assigned_client_identifier=assigned)
+    return request, record.adopted(request, endpoint, connack)
+
+
+def test_the_first_dial_is_clean_and_those_after_a_link_are_not() -> None:
+    first, record = linked(NO_SESSION, "me", A)
+    second, record = linked(record, "me", A, present=True)
+    third, _ = linked(record, "me", A, present=False)
+    assert [each.clean_start for each in (first, second, third)] == [True, False, False]
+
+
+def test_a_session_that_is_known_from_before_is_resumed() -> None:
+    assert not SessionRecord("me", A).wants_clean_start("me", A)
+
+
+def test_another_identifier_begins_a_session_of_its_own() -> None:
+    _, record = linked(NO_SESSION, "me", A)
+    other, record = linked(record, "other", A)
+    back, _ = linked(record, "me", A)
+    assert (other.clean_start, back.clean_start) == (True, True)
+
+
+def test_an_assigned_identifier_is_asked_for_from_then_on() -> None:
+    """MQTT 5 section 3.2.2.3.7."""
+    first, record = linked(NO_SESSION, "", A, assigned="broker-7")
+    second, record = linked(record, "", A, present=True)
+    third, _ = linked(record, "", A)
+    assert [(each.client_identifier, each.clean_start) for each in (first, second, third)] == [
+        ("", True),
+        ("broker-7", False),
+        ("broker-7", False),
+    ]
+
+
+def test_an_identifier_that_was_not_assigned_is_never_used_in_its_place() -> None:
+    _, record = linked(NO_SESSION, "me", A)
+    assert record.identifier_for("") == ""
+
+
+def test_a_cluster_keeps_the_session_over_a_move() -> None:
+    _, record = linked(NO_SESSION, "me", A)
+    moved, record = linked(record, "me", B, present=True)
+    back, _ = linked(record, "me", A, present=True)
+    assert (moved.clean_start, back.clean_start) == (False, False)
+
+
+def test_endpoints_that_turn_out_not_to_share_sessions_get_a_clean_start_with_each_move() -> None:
+    """The session that A kept meanwhile holds identifiers that hawk has used for other messages since."""
+    _, record = linked(NO_SESSION, "me", A)
+    _, record = linked(record, "me", B, present=False)
+    again, record = linked(record, "me", B, present=True)
+    back, _ = linked(record, "me", A)
+    assert (again.clean_start, back.clean_start) == (False, True)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["me", "you"]), st.sampled_from([A, B]), st.booleans()), max_size=8))
+def test_a_dial_is_never_unclean_without_a_link_of_that_identifier_just_before(
+    links: list[tuple[str, Endpoint, bool]],
+) -> None:
+    record, last = NO_SESSION, ""
+    for wanted, endpoint, present in links:
+        request, record = linked(record, wanted, endpoint, present=present)
+        assert request.clean_start or request.client_identifier == last
+        last = request.client_identifier
