@@ -253,6 +253,12 @@ def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
 
 
 @pytest.fixture
+def unused_port() -> int:
+    """A port that nobody listens on."""
+    return free_port()
+
+
+@pytest.fixture
 def raw_client() -> type[RawClient]:
     """A client that is not hawk."""
     return RawClient
