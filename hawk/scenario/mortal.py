@@ -10,6 +10,7 @@ from typing import TypeVar
 import anyio
 from anyio.abc import ByteStream
 
+from hawk.connecting import Endpoint
 from hawk.errors import StoreFailed
 from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.packets import ConnectRequest
@@ -100,6 +101,12 @@ class MortalDialer:
             await anyio.sleep_forever()
         self._on_dial()
         return await self._inner.dial(request)
+
+    async def reach(self, endpoint: Endpoint) -> None:
+        """As the dialer inside; no dial for `on_dial`."""
+        if not self._mortality.alive:
+            await anyio.sleep_forever()
+        await self._inner.reach(endpoint)
 
 
 class MortalStore:
