@@ -13,6 +13,7 @@ import trio.testing
 from anyio.abc import SocketAttribute, SocketStream
 
 from hawk.config import Config
+from hawk.connecting import Endpoint, Transport
 from hawk.errors import ConnectRefused, LinkLost, Unreachable
 from hawk.links.dialing import NetworkDialer, StreamDialer
 from hawk.links.stream import CHUNK_BYTES, StreamLink, open_link
@@ -27,6 +28,7 @@ from hawk.packets import (
     Publish,
 )
 from hawk.ports import Dialer, Link
+from hawk.testing.broker import Broker
 from hawk.testing.virtual_time import Backend, run
 from hawk.values import Cause, CauseKind, Message
 
@@ -499,6 +501,76 @@ async def test_a_cancelled_dial_leaves_no_socket_behind() -> None:
                 tasks.start_soon(listener.serve, say_nothing)
                 with anyio.move_on_after(0.05) as scope:
                     await NetworkDialer(config).dial(REQUEST)
+                assert scope.cancelled_caught
+                await closed.wait()
+                tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("transport", ["tcp", "tls", "unix"], indirect=True)
+async def test_a_network_dialer_reaches_every_kind_of_endpoint(
+    transport: str, certificates: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    tls = certificates.server_context() if transport == "tls" else None
+    async with Broker() as broker:
+        if transport == "unix":
+            path = tmp_path_factory.mktemp("s") / "socket"
+            await broker.listen_unix(path)
+            endpoint = Endpoint(Transport.UNIX, str(path))
+        else:
+            kind = Transport.TCP if tls is None else Transport.TLS
+            endpoint = Endpoint(kind, "localhost", await broker.listen(tls=tls))
+        dialer: Dialer = NetworkDialer(Config(tls_ca_file=str(certificates.authority)))
+        with anyio.fail_after(PATIENCE_S):
+            await dialer.reach(endpoint)
+            assert broker.records == [], "a look says nothing"
+            link = await dialer.dial(ConnectRequest("me", clean_start=True, endpoint=endpoint))
+            await link.send([PingRequest()])
+            assert (await link.receive()).pong
+            await link.aclose()
+            await broker.stop()
+            with pytest.raises(Unreachable, match=r"connection refused|No such file"):
+                await dialer.reach(endpoint)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no TCP_USER_TIMEOUT")
+@pytest.mark.parametrize("secure", [False, True], ids=["tcp", "tls"])
+async def test_the_system_gives_up_on_what_it_cannot_deliver_as_late_as_c6_allows(
+    certificates: Any, secure: bool
+) -> None:
+    config = Config(health_check_interval=2.0, ping_timeout_s=0.5, tls_ca_file=str(certificates.authority))
+    raw_sockets: list[socket.socket] = []
+
+    class Watched(NetworkDialer):
+        async def _connect_tcp(self, endpoint: Endpoint) -> Any:
+            stream = await super()._connect_tcp(endpoint)
+            raw_sockets.append(stream.extra(SocketAttribute.raw_socket))
+            return stream
+
+    async with Broker() as broker:
+        port = await broker.listen(tls=certificates.server_context() if secure else None)
+        endpoint = Endpoint(Transport.TLS if secure else Transport.TCP, "localhost", port)
+        link = await Watched(config).dial(ConnectRequest("me", clean_start=True, endpoint=endpoint))
+        assert raw_sockets[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 3500
+        await link.aclose()
+
+
+async def test_a_cancelled_tls_handshake_leaves_no_socket_behind(certificates: Any) -> None:
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        endpoint = Endpoint(Transport.TLS, "127.0.0.1", listener.extra(SocketAttribute.local_port))
+        closed = anyio.Event()
+
+        async def say_nothing(stream: SocketStream) -> None:
+            async with stream:
+                assert (await stream.receive())[0] == 0x16, "a handshake, and nothing of MQTT"
+                with pytest.raises((anyio.EndOfStream, anyio.BrokenResourceError)):
+                    await stream.receive()
+                closed.set()
+
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(listener.serve, say_nothing)
+                with anyio.move_on_after(0.1) as scope:
+                    await NetworkDialer(Config(tls_ca_file=str(certificates.authority))).reach(endpoint)
                 assert scope.cancelled_caught
                 await closed.wait()
                 tasks.cancel_scope.cancel()

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hawk.config import Config
-from hawk.connecting import Credentials
+from hawk.connecting import Credentials, Will
 from hawk.errors import ProtocolError
 from hawk.packets import Connack, ConnectRequest
 from hawk.protocol.version5 import decode_connack, encode_connect, reason_name
+from hawk.values import Properties
 
 # Of ill-formed UTF-8 the codec tells the interpreter's unraisable hook before it panics.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning")
@@ -36,6 +37,52 @@ FULL = mqtt5.ConnAckPacket(
     shared_subscription_available=False,
     user_properties=[("a", "b")],
 ).write()
+
+
+def test_connect_carries_the_will_with_everything_that_belongs_to_it() -> None:
+    properties = Properties(
+        expiry_s=1.2,
+        content_type="text/plain",
+        response_topic="r",
+        correlation_data=b"c",
+        user=(("k", "v"), ("k", "w")),
+    )
+    will = Will("status", "gone", qos=2, retain=True, delay_s=7, properties=properties)
+    request = ConnectRequest("me", clean_start=True, will=will)
+    read, _ = mqtt5.read(memoryview(encode_connect(Config(), request)))
+    assert isinstance(read, mqtt5.ConnectPacket)
+    assert read.will == mqtt5.Will(
+        "status",
+        payload=b"gone",
+        qos=mqtt5.QoS.EXACTLY_ONCE,
+        retain=True,
+        payload_format_indicator=1,
+        message_expiry_interval=2,
+        content_type="text/plain",
+        response_topic="r",
+        correlation_data=b"c",
+        will_delay_interval=7,
+        user_properties=[("k", "v"), ("k", "w")],
+    )
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ConnectRequest("x" * 65_536, clean_start=True),
+        ConnectRequest("\ud800", clean_start=True),
+        ConnectRequest("me", clean_start=True, credentials=Credentials("secret" * 11_000)),
+        ConnectRequest("me", clean_start=True, credentials=Credentials("u", b"secret" * 11_000)),
+        ConnectRequest("me", clean_start=True, credentials=Credentials("u", 7)),  # type: ignore[arg-type]
+        ConnectRequest("me", clean_start=True, will=Will("secret/#")),
+        ConnectRequest("me", clean_start=True, will=Will("t", delay_s=1 << 32)),
+        ConnectRequest("me", clean_start=True, will=Will("t", qos=3)),
+    ],
+)
+def test_what_no_connect_can_carry_is_told_without_repeating_it(request_: ConnectRequest) -> None:
+    with pytest.raises(ValueError, match="nothing that MQTT can carry") as caught:
+        encode_connect(Config(), request_)
+    assert "secret" not in str(caught.value)
 
 
 def test_connect_carries_the_settings() -> None:

@@ -1,12 +1,16 @@
 """The broker as a whole: its life, its connections, and the faults that a test can switch on."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from os import PathLike
+from ssl import SSLContext
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import anyio
-from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream, TaskGroup
+from anyio.abc import ByteStream, Listener, SocketAttribute, TaskGroup
+from anyio.streams.tls import TLSListener
 from mqtt5 import PublishPacket
 
 from hawk.testing.broker.behaviour import Behaviour, Limits, OnTaken
@@ -72,7 +76,7 @@ class Broker:
         self._connections_made = 0
         self._all_gone = anyio.Event()
         self._is_up = False
-        self._listeners: dict[tuple[str, int], Listener[SocketStream]] = {}
+        self._listeners: dict[Listener[Any], Callable[[], Awaitable[object]]] = {}
 
     async def __aenter__(self) -> "Broker":
         self._tasks = anyio.create_task_group()
@@ -107,16 +111,25 @@ class Broker:
             raise ConnectionRefusedError("the broker is down")
         self._tasks.start_soon(self._serve, self._new_connection(stream))
 
-    async def listen(self, *, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Serve TCP as well, and return the port; it stays the same over `kill`, `stop` and `restart`.
+    async def listen(self, *, host: str = "127.0.0.1", port: int = 0, tls: SSLContext | None = None) -> int:
+        """Serve TCP as well, with `tls` TLS, and return the port; it stays the same over `kill`, `stop` and `restart`.
 
         Raises `OSError` when the port is taken. Real sockets do not go with virtual time.
         """
         listener = await anyio.create_tcp_listener(local_host=host, local_port=port, family=socket.AF_INET)
         bound = listener.extra(SocketAttribute.local_port)
-        self._listeners[host, bound] = listener
-        self._tasks.start_soon(self._serve_tcp, listener)
+        # Clients often close without TLS's own goodbye.
+        served = listener if tls is None else TLSListener(listener, tls, standard_compatible=False)
+        self._serve_on(served, partial(self.listen, host=host, port=bound, tls=tls))
         return bound
+
+    async def listen_unix(self, path: str | PathLike[str]) -> None:
+        """Serve a Unix socket as well. Raises `OSError`. Real sockets do not go with virtual time."""
+        self._serve_on(await anyio.create_unix_listener(path), partial(self.listen_unix, path))
+
+    def _serve_on(self, listener: Listener[Any], listen_again: Callable[[], Awaitable[object]]) -> None:
+        self._listeners[listener] = listen_again
+        self._tasks.start_soon(self._serve_sockets, listener)
 
     async def stop(self) -> None:
         """Go down in an orderly way: DISCONNECT 0x8B to every client, close, refuse new connections."""
@@ -149,8 +162,9 @@ class Broker:
             self.bites["session_lost"] += len(self._model.sessions)
             self._model = self._new_model()
         self._is_up = True
-        for host, port in list(self._listeners):
-            await self.listen(host=host, port=port)
+        closed, self._listeners = self._listeners, {}
+        for listen_again in closed.values():
+            await listen_again()
 
     def pause(self) -> None:
         """Keep every connection, and new ones too, but read nothing and say nothing until `resume`."""
@@ -260,7 +274,7 @@ class Broker:
             del self._connections[connection]
             self._all_gone.set()
 
-    async def _serve_tcp(self, listener: Listener[SocketStream]) -> None:
+    async def _serve_sockets(self, listener: Listener[Any]) -> None:
         try:
             async with listener:
                 await listener.serve(self._serve_socket, self._tasks)
@@ -268,14 +282,14 @@ class Broker:
             # `stop` and `kill` close the listener: that is how this task ends.
             pass
 
-    async def _serve_socket(self, stream: SocketStream) -> None:
+    async def _serve_socket(self, stream: ByteStream) -> None:
         if self._is_up:
             await self._serve(self._new_connection(stream))
         else:
             await anyio.aclose_forcefully(stream)
 
     async def _close_listeners(self) -> None:
-        for listener in self._listeners.values():
+        for listener in self._listeners:
             await listener.aclose()
 
     async def _wait_until_alone(self) -> None:
