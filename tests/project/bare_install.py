@@ -13,7 +13,10 @@ import hawk
 from hawk.config import Config
 
 # Modules that may ask for a package which a bare install does not bring.
-MAY_NEED_MORE = ("hawk.cli", "hawk.links.aiomqtt", "hawk.service", "hawk.testing.pytest_plugin")
+MAY_NEED_MORE = (
+    *("hawk.cli", "hawk.links.aiomqtt", "hawk.scenario", "hawk.service"),
+    *("hawk.testing.plugin", "hawk.testing.strategies"),
+)
 
 
 def main() -> None:
