@@ -8,11 +8,12 @@ from hawk.core.refusals import (
     CONNACK,
     DISCONNECT,
     Level,
+    judge,
     judge_connack,
     judge_disconnect,
     reason_name,
 )
-from hawk.values import Verdict
+from hawk.values import Cause, CauseKind, Verdict
 
 # Copied from the tables of the MQTT 5.0 specification, so that a forgotten row is seen.
 OF_CONNACK = {0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99}
@@ -86,3 +87,25 @@ def test_an_unknown_code_is_the_generic_error(code: int) -> None:
     for packet, listed in NAMED.items():
         if code not in listed | {0x8C, 0x95}:
             assert reason_name(packet, code) == "Unspecified error"
+
+
+@given(codes)
+def test_each_kind_of_cause_is_judged_by_its_own_table(code: int) -> None:
+    refused, disconnected = (Cause(kind, "why", code) for kind in (CauseKind.REFUSED, CauseKind.DISCONNECT))
+    assert judge(refused, on_auth_failure="fail") == judge_connack(code, on_auth_failure="fail")
+    assert judge(disconnected, on_auth_failure="fail") == judge_disconnect(code)
+    assert judge(Cause(CauseKind.PROTOCOL_ERROR, "why", code), on_auth_failure="fail") is None
+
+
+@pytest.mark.parametrize("kind", CauseKind)
+def test_what_happens_before_connect_is_judged_without_a_code(kind: CauseKind) -> None:
+    refusal = judge(Cause(kind, "why"), on_auth_failure="retry")
+    match kind:
+        case CauseKind.UNTRUSTED:
+            assert refusal is not None
+            assert (refusal.verdict, refusal.level) == (Verdict.SLOWLY, Level.WARNING)
+        case CauseKind.UNPREPARED:
+            assert refusal is not None
+            assert (refusal.verdict, refusal.level) == (Verdict.AGAIN, Level.ERROR)
+        case _:
+            assert refusal is None
