@@ -3,6 +3,7 @@
 import logging
 from contextlib import suppress
 from itertools import pairwise
+from time import process_time
 from typing import Any
 
 import anyio
@@ -405,6 +406,140 @@ def test_limits_that_shrink_on_the_next_link_end_what_is_under_way_and_no_longer
         world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=["small"], logged={"message refused": 3})
 
     rehearse(story, swallow, shrink)
+
+
+def test_aliases_follow_what_each_link_takes_and_none_outlives_its_link(rehearse: Any) -> None:
+    seen: list[list[tuple[str, int | None]]] = []
+
+    def taking(topic_alias_maximum: int) -> Any:
+        async def script(peer: Any) -> None:
+            peer.fire("topic alias maximum")
+            await peer.welcome(topic_alias_max=topic_alias_maximum, session_present=peer.number > 1)
+            aliases: dict[int, str] = {}
+            seen.append([])
+            for _ in range(6):
+                packet = await peer.hear(mqtt5.PublishPacket)
+                seen[-1].append((packet.topic, packet.topic_alias))
+                if packet.topic and packet.topic_alias:
+                    aliases[packet.topic_alias] = packet.topic
+                topic = packet.topic or aliases[packet.topic_alias]
+                assert packet.payload.endswith(topic.encode()), "the message has its own topic"
+                if peer.number == 3:
+                    await peer.take(packet)
+            if peer.number < 3:
+                peer.reset()
+            await peer.serve()
+
+        return script
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        for number in range(6):
+            topic = f"topic {number % 2}"
+            await world.publish(f"{number} {topic}", topic=topic)
+        await done(world, 6)
+        one, other = "topic 0", "topic 1"
+        assert seen == [
+            [(one, 1), (other, 2), ("", 1), ("", 2), ("", 1), ("", 2)],
+            [(one, 1), (other, None), ("", 1), (other, None), ("", 1), (other, None)],
+            [(one, None), (other, None)] * 3,
+        ]
+        over = {"acknowledged": 6, "queue_size": 0, "total_disconnections": 2, "messages_failed": 0}
+        expected = [f"{number} topic {number % 2}" for number in range(6)]
+        world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=expected)
+
+    rehearse(story, taking(10), taking(1), taking(0), session=session())
+
+
+@pytest.mark.parametrize(
+    ("limit", "topic_filter", "code"),
+    [
+        ({"wildcard_subscription_available": False}, "down/+", 0xA2),
+        ({"wildcard_subscription_available": False}, "$share/group/down/#", 0xA2),
+        ({"shared_subscription_available": False}, "$share/group/down", 0x9E),
+        ({"max_packet_size": 20}, "down/" + 20 * "x", 0x95),
+    ],
+    ids=["wildcard", "wildcard shared", "shared", "size"],
+)
+def test_a_subscription_that_the_broker_rules_out_is_told_without_being_asked_for(
+    rehearse: Any, limit: dict[str, Any], topic_filter: str, code: int
+) -> None:
+    async def rule_out(peer: Any) -> None:
+        peer.fire("limit")
+        await peer.welcome(subscription_id_available=False, **limit)
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        with pytest.raises(Refused) as refused:
+            await world.receive(topic_filter)
+        assert refused.value.reason_code == code
+        assert ";" in refused.value.reason, "and what to do about it"
+        world.applications.start_soon(world.receive)
+        await world.publish("a")
+        await done(world, 1)
+        await anyio.sleep(1)
+        (conversation,) = world.peer.conversations
+        asked = [packet for packet in conversation.heard if isinstance(packet, mqtt5.SubscribePacket)]
+        assert [[each.pattern for each in packet.topic_filters] for packet in asked] == [["down"]]
+        assert [packet.subscription_id for packet in asked] == [None]
+        up = {"total_disconnections": 0, "acknowledged": 1}
+        world.observe(state=CONNECTED, stats=up, level=WARNING, arrived=["a"], logged={"subscription refused": 1})
+
+    rehearse(story, rule_out)
+
+
+@pytest.mark.fault_row("id exhaustion (65 535), 100k queued, huge payload")
+@pytest.mark.timeout(600)
+def test_a_hundred_thousand_that_waited_go_out_in_order_at_a_cost_that_does_not_grow(rehearse: Any, deep: bool) -> None:
+    """100,000 under `--deep`, 5,000 by default; the last quarter is queued as quickly as the first."""
+    count = 100_000 if deep else 5_000
+    arrived: list[int] = []
+
+    async def take_all(peer: Any) -> None:
+        await peer.welcome()
+        while len(arrived) < count:
+            packet = await peer.hear(mqtt5.PublishPacket)
+            arrived.append(int(packet.payload))
+            await peer.say(ack(PUBACK, packet.packet_id))
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        costs = []
+        for start in range(0, count, count // 4):
+            began = process_time()
+            for first in range(start, start + count // 4, 250):
+                await world.mqtt.publish_many([("up", b"%d" % number) for number in range(first, first + 250)])
+            costs.append(process_time() - began)
+        assert costs[3] < 3 * max(costs[0], costs[1]) + 0.1
+        await done(world, count)
+        assert arrived == list(range(count))
+        over = {"accepted": count, "queue_size": 0, "total_disconnections": 0, "dropped": 0}
+        world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=[])
+
+    rehearse(story, *[ConnectionRefusedError()] * 3, take_all, message_queue_size=count, ack_timeout_s=1000.0)
+
+
+@pytest.mark.fault_row("id exhaustion (65 535), 100k queued, huge payload")
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_huge_payload_goes_and_comes_whole_and_one_beyond_every_bound_is_told(rehearse: Any, qos: int) -> None:
+    huge = "x" * (4 * 1024 * 1024)
+
+    async def take_slowly(peer: Any) -> None:
+        peer.fire("huge payload")
+        await peer.welcome(max_packet_size=5 * 1024 * 1024)
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        world.excuse(2 * huge, error=Refused)
+        for payload in (huge, 2 * huge, "small"):
+            await world.publish(payload, qos=qos)
+        await world.reach(lambda: not world.mqtt.stats["queue_size"])
+        over = {"dead_lettered": 1, "messages_published": 2, "total_disconnections": 0}
+        world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=[huge, "small"])
+
+    rehearse(story, take_slowly, capacity_bytes=1 << 24)
 
 
 @pytest.mark.fault_row("id exhaustion (65 535), 100k queued, huge payload")
