@@ -9,15 +9,17 @@ from hawk.cli.standard_streams import InputLines, StandardInput
 from hawk.errors import HawkError
 from hawk.interface import MQTTInterface
 from hawk.receipt import Receipt
+from hawk.values import Properties
 
 
 class Publication:
     """What one command publishes: what it has read, what it waits for, and what went wrong first."""
 
-    def __init__(self, topic: str, qos: int, *, retain: bool, messages: int) -> None:
+    def __init__(self, topic: str, qos: int, *, retain: bool, properties: Properties, messages: int) -> None:
         self._topic = topic
         self._qos = qos
         self._retain = retain
+        self._properties = properties
         self._source = StandardInput()
         self._receipts: deque[Receipt] = deque()
         self._read = messages
@@ -32,7 +34,10 @@ class Publication:
             if self._source.stopped:
                 return
             payload = b"".join(parts)
-        self._receipts.append(await mqtt.publish(self._topic, payload, qos=self._qos, retain=self._retain))
+        receipt = await mqtt.publish(
+            self._topic, payload, qos=self._qos, retain=self._retain, properties=self._properties
+        )
+        self._receipts.append(receipt)
 
     async def publish_lines(self, mqtt: MQTTInterface) -> None:
         """Publish each line until the input ends, is stopped, or holds what cannot be published."""
@@ -41,7 +46,10 @@ class Publication:
             batch = [(self._topic, line) for line in came if line]
             self._read += len(batch)
             try:
-                self._receipts.append(await mqtt.publish_many(batch, qos=self._qos, retain=self._retain))
+                receipt = await mqtt.publish_many(
+                    batch, qos=self._qos, retain=self._retain, properties=self._properties
+                )
+                self._receipts.append(receipt)
             except HawkError as error:
                 # What was published before is still waited for.
                 self._first_failure = self._first_failure or outcome_of(error)

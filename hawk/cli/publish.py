@@ -33,6 +33,7 @@ async def pub(
     null_message: Annotated[bool, Parameter(name=["--null-message", "-n"], negative="", show_default=False)] = False,
     qos: Annotated[Literal[0, 1, 2] | None, Parameter(name=["--qos", "-q"])] = None,
     retain: Annotated[bool, Parameter(name=["--retain", "-r"], negative="", show_default=False)] = False,
+    properties: Annotated[list[str] | None, Parameter(name=["--property", "-D"], consume_multiple=True)] = None,
     outbox: Annotated[Path | None, Parameter(name="--outbox")] = None,
     connection: ConnectionOptions = DEFAULT_CONNECTION,
     security: SecurityOptions = DEFAULT_SECURITY,
@@ -56,27 +57,37 @@ async def pub(
         0, 1 or 2. Default: the configuration's, else 1.
     retain:
         Ask the broker to keep the message for later subscribers.
+    properties:
+        An MQTT 5 property: -D publish content-type text/plain, or -D publish user-property name value. Also
+        message-expiry-interval, payload-format-indicator, response-topic and correlation-data. May be given often.
     outbox:
         A file that keeps what is not delivered for the next command with the same file, which delivers it first.
     """
     from hawk.cli.exit_codes import ExitCode
     from hawk.cli.outcome import Outcome, conclude, outcome_of
+    from hawk.cli.property_options import properties_of
     from hawk.cli.publication import Publication
     from hawk.cli.session import patience_of, run_session
     from hawk.cli.stderr_lines import log_to_stderr
+    from hawk.core.properties import with_properties
     from hawk.core.topics import validate_topic
     from hawk.errors import ConfigInvalid, MessageInvalid
+    from hawk.values import Message
 
     log_to_stderr(quiet=output.quiet, debug=output.debug)
     try:
         where = validate_topic(_topic_of(topic, connection.url))
         payload = _payload_of(message, file, stdin_line=stdin_line, null_message=null_message)
+        carried = properties_of(properties or ())
+        # Whether a payload is text shows when it is there.
+        with_properties(Message(where, payload or b""), carried if payload else carried._replace(text=False))
         config = config_of(connection, qos=qos, outbox=outbox, security=security)
     except UsageError as error:
         return conclude(Outcome(ExitCode.USAGE, str(error)), output)
     except (ConfigInvalid, MessageInvalid) as error:
         return conclude(outcome_of(error), output)
-    publication = Publication(where, config.qos, retain=retain, messages=0 if stdin_line else 1)
+    messages = 0 if stdin_line else 1
+    publication = Publication(where, config.qos, retain=retain, properties=carried, messages=messages)
     patience = patience_of(connection.wait_s, retry=connection.retry, in_all=not stdin_line)
 
     async def work(mqtt: "MQTTInterface") -> "Outcome":

@@ -10,9 +10,11 @@ from typing import Any
 import anyio
 import pytest
 
+import hawk
 from hawk.testing import Broker
 
 Run = Callable[..., Awaitable[Any]]
+Here = Callable[..., int]
 Until = Callable[[Callable[[], object]], Awaitable[None]]
 
 pytestmark = pytest.mark.anyio
@@ -216,3 +218,38 @@ async def test_a_closed_output_does_not_change_how_it_ended(start: Run, broker: 
     await child.process.stdout.aclose()
     assert await child.process.wait() == 0
     assert broker.received() == [("a", b"x")]
+
+
+async def test_properties_go_out_in_mosquittos_manner(run: Run, broker: Broker, port: str) -> None:
+    properties = [
+        *("-D", "publish", "content-type", "text/plain", "-D", "publish", "user-property", "n", "v"),
+        *("-D", "publish", "message-expiry-interval", "60", "-D", "publish", "payload-format-indicator", "1"),
+        *("-D", "publish", "response-topic", "answers", "-D", "publish", "correlation-data", "mark"),
+        *("-D", "publish", "user-property", "n", "w"),
+    ]
+    async with hawk.open_mqtt(f"mqtt://127.0.0.1:{port}") as mqtt, mqtt.subscribe("a") as messages:
+        await mqtt.connect()
+        assert (await run("pub", "-p", port, *properties, "-t", "a", "-m", "x")).code == 0
+        message = await anext(messages)
+    users = (("n", "v"), ("n", "w"))
+    assert message.properties == hawk.Properties(60.0, True, "text/plain", "answers", b"mark", users)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["connect", "receive-maximum", "5"], "-D connect: only `publish`"),
+        (["publish", "topic-alias", "5"], "topic-alias: no such property"),
+        (["publish"], "a property is missing"),
+        (["publish", "content-type"], "a value is missing"),
+        (["publish", "user-property", "n"], "a value is missing"),
+        (["publish", "content-type", "a", "publish", "content-type", "b"], "here are two"),
+        (["publish", "message-expiry-interval", "soon"], "no number of seconds"),
+        (["publish", "payload-format-indicator", "2"], "0 (bytes) or 1 (UTF-8 text)"),
+        (["publish", "message-expiry-interval", "-1"], "from 0 to 4294967295"),
+        (["publish", "response-topic", "a/#"], "wildcard"),
+    ],
+)
+def test_a_property_that_cannot_be_sent_is_told(here: Here, capsys: Any, words: list[str], what: str) -> None:
+    assert here("pub", "-t", "a", "-m", "x", "-D", *words) == 2
+    assert what in capsys.readouterr().err
