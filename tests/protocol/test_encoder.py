@@ -180,6 +180,14 @@ def test_what_mqtt_cannot_carry_is_a_value_error(packet: Publish) -> None:
         encode([packet])
 
 
+def test_a_goodbye_fits_into_the_smallest_packets_that_a_broker_may_ask_for() -> None:
+    goodbye = DisconnectRequest(0, 0)
+    (whole,) = Encoder(maximum_packet_size=9).encode([goodbye])
+    (bare,) = Encoder(maximum_packet_size=8).encode([goodbye])
+    assert len(whole) == 9
+    assert mqtt5.read(memoryview(bare))[0] == mqtt5.DisconnectPacket()
+
+
 @pytest.mark.parametrize(
     ("expiry_s", "on_the_wire"),
     [

@@ -50,15 +50,18 @@ anyio.run(main, backend={backend!r})
 """
 
 
-@pytest.mark.parametrize("backend", ["trio", "asyncio"])
 @pytest.mark.parametrize(
-    ("announced", "reason_code"),
-    [(b"\x30\xff\xff\xff\x7f", 0x95), (b"\x90\xff\xff\xff\x7f", 0x95), (b"\x30\x80\x80\x80\x08\x00\x01a\x00", 0x95)],
+    ("announced", "backend"),
+    [
+        (b"\x30\xff\xff\xff\x7f", "trio"),
+        (b"\x90\xff\xff\xff\x7f", "asyncio"),
+        (b"\x30\x80\x80\x80\x08\x00\x01a\x00", "trio"),
+    ],
     ids=["256 MiB announced", "a SUBACK of 256 MiB", "16 MiB and a little announced"],
 )
-def test_256_mib_from_a_peer_grow_the_process_by_less_than_20(backend: str, announced: bytes, reason_code: int) -> None:
+def test_256_mib_from_a_peer_grow_the_process_by_less_than_20(backend: str, announced: bytes) -> None:
     program = PROGRAM.format(announced=announced, backend=backend)
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    reason, growth_bytes = map(int, found.stdout.split())
-    assert reason == reason_code
+    reason_code, growth_bytes = map(int, found.stdout.split())
+    assert reason_code == 0x95
     assert growth_bytes < MOST_GROWTH_BYTES

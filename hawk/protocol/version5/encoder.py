@@ -86,7 +86,7 @@ class Encoder:
                             continue
                     append(self._encode_publish(packet))
                 else:
-                    append(_encode_rare(packet))
+                    append(self._encode_rare(packet))
         except BaseException as error:
             if not is_panic(error):
                 raise
@@ -105,6 +105,13 @@ class Encoder:
                 self._aliases[topic] = alias
                 return encoded
         return self._as_template(packet, _write_publish(packet, topic, None))
+
+    def _encode_rare(self, packet: _Rare) -> bytes:
+        encoded = _encode_rare(packet)
+        if isinstance(packet, DisconnectRequest) and len(encoded) > self._maximum_packet_size:
+            # Only its property can be left out, and a session that ends later than it might harms nobody.
+            return _encode_rare(packet._replace(session_expiry_s=None))
+        return encoded
 
     def _as_template(self, packet: Publish, encoded: bytes) -> bytes:
         """Keep what the codec wrote for those like it. Returns it."""
