@@ -61,9 +61,9 @@ class World:
 
 
 @asynccontextmanager
-async def a_world() -> AsyncIterator[World]:
+async def a_world(seed: int = 3) -> AsyncIterator[World]:
     async with (
-        Rehearsal(seed=3) as rehearsal,
+        Rehearsal(seed=seed) as rehearsal,
         rehearsal.open_mqtt(ANSWERS) as other,
         rehearsal.open_mqtt(ASKS) as mqtt,
         anyio.create_task_group() as tasks,
@@ -318,3 +318,30 @@ async def test_a_nursery_that_is_cancelled_ends_the_subscription_too() -> None:
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
         assert rehearsal.broker.received() == [("ask", b"x")]
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_every_request_gets_its_own_answer_while_links_break_under_it(seed: int) -> None:
+    async with a_world(seed) as world:
+        network, random = world.rehearsal.network, world.rehearsal.random
+        network.latency_s, network.jitter_s = 0.02, 0.02
+        answers: dict[int, str] = {}
+
+        async def ask(number: int) -> None:
+            await anyio.sleep(random.uniform(0.0, 20.0))
+            answers[number] = (await world.mqtt.request("ask", str(number), timeout_s=600)).text()
+
+        async def cut_links() -> None:
+            while True:
+                await anyio.sleep(random.uniform(0.1, 1.5))
+                random.choice([network.reset_all, network.cut_all])()
+
+        async with anyio.create_task_group() as background:
+            background.start_soon(world.serve)
+            background.start_soon(cut_links)
+            async with anyio.create_task_group() as asking:
+                for number in range(60):
+                    asking.start_soon(ask, number)
+            background.cancel_scope.cancel()
+        assert answers == {number: f"to {number}" for number in range(60)}
+        assert world.mqtt.stats["total_disconnections"] > 5
