@@ -15,11 +15,10 @@ from hawk.errors import StoreFailed
 from hawk.messages import Identity, Record
 from hawk.stores.pages import Found
 from hawk.stores.rows import RowDamaged, read_body
-from hawk.stores.schema import VERSION, FileError, version_of
+from hawk.stores.schema import VERSION, FileError, connect, version_of
 from hawk.stores.tables import Tables, Tally
 
 ROWS_AT_ONCE = 500
-_BUSY_S = 5.0
 _DEAD = "SELECT number, body, reason, reason_code, attempts, died_at FROM dead WHERE number > ? ORDER BY number LIMIT ?"
 
 T = TypeVar("T")
@@ -142,7 +141,7 @@ def inspect(path: Path, clocks: Callable[[], Clocks]) -> Iterator[Inspection]:
         raise StoreFailed(f"{path}: there is no such file")
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)) as connection:
+        with closing(connect(address, uri=True)) as connection:
             version = version_of(connection)
             if version == 0:
                 raise StoreFailed("nothing was ever written to this outbox")

@@ -23,7 +23,7 @@ from hawk.stores.machine import Machine
 from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
 from hawk.stores.salvage import is_outbox, rescue, take_over
-from hawk.stores.schema import PAGE_BYTES, FileError, check_tables, code_of, prepare
+from hawk.stores.schema import FileError, check_tables, code_of, connect, prepare
 from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
@@ -34,7 +34,6 @@ Durability = Literal["power", "process"]
 MOST_CHECKED_BYTES = 64 * 1024 * 1024
 """A file up to this size is looked through when it is opened; a larger one would take too long."""
 _MOST_LOG_BYTES = 16 * 1024 * 1024
-_BUSY_S = 5.0
 _FULL = (sqlite3.SQLITE_FULL,)
 _PERHAPS_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 """How a quota that is used up looks, among other things."""
@@ -131,9 +130,7 @@ class OutboxFile:
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""
         is_new = self._make_file()
-        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
-        self._connection = connection
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection = self._connection = connect(self.path)
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")

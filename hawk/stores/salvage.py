@@ -18,7 +18,7 @@ from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_progress
-from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, is_sound, prepare
+from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
 from hawk.stores.tables import Tables
 
 _APPLICATION_ID_AT = 68
@@ -40,8 +40,7 @@ def rescue(path: Path, machine: Machine) -> tuple[Path, int]:
     unfinished = beside(path, ".rescuing")
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(sqlite3.connect(unfinished, isolation_level=None)) as new:
-        new.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    with closing(connect(unfinished)) as new:
         prepare(new)
         inodes = (path.stat().st_ino, unfinished.stat().st_ino)
         with _legible(path, unfinished) as old:
@@ -70,7 +69,7 @@ def take_over(path: Path) -> Path | None:
 @contextmanager
 def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
     """The damaged file, open for reading: as it is if it knows its tables, else a copy of it that does."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as old:
+    with closing(connect(path)) as old:
         old.execute("PRAGMA query_only = ON")
         if _knows_its_tables(old):
             yield old
@@ -78,7 +77,7 @@ def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
     graft = beside(path, ".graft")
     try:
         _graft(path, new, graft)
-        with closing(sqlite3.connect(graft, isolation_level=None)) as old:
+        with closing(connect(graft)) as old:
             old.execute("PRAGMA query_only = ON")
             yield old
     finally:

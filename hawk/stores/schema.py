@@ -5,6 +5,7 @@ Another keeper of the same file adds a table of its own as one more step.
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Final
 
 from hawk.errors import StoreFailed
@@ -46,7 +47,16 @@ VERSION: Final = len(STEPS)
 FileError: Final = (sqlite3.Error, UnicodeDecodeError)
 """What a file that cannot be read or written raises. The second comes of sqlite3's own words about damaged names."""
 
+_BUSY_S = 5.0
 _TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+
+
+def connect(path: str | Path, *, uri: bool = False) -> sqlite3.Connection:
+    """Open a file. Transactions are begun by hand, and text that is damaged comes altered instead of as an error."""
+    connection = sqlite3.connect(path, uri=uri, timeout=_BUSY_S, isolation_level=None)
+    connection.text_factory = lambda text: text.decode(errors="replace")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    return connection
 
 
 def prepare(connection: sqlite3.Connection, *, steps: tuple[tuple[str, ...], ...] = STEPS) -> bool:

@@ -13,10 +13,8 @@ from hawk.messages import Record
 from hawk.stores.lock import OutboxLock
 from hawk.stores.machine import Machine
 from hawk.stores.rows import RowDamaged, read_body
-from hawk.stores.schema import PAGE_BYTES, FileError, check_tables, prepare
+from hawk.stores.schema import FileError, check_tables, connect, prepare
 from hawk.stores.tables import Tables
-
-_BUSY_S = 5.0
 
 
 class Upkeep:
@@ -90,8 +88,7 @@ def keep_up(path: Path, machine: Machine) -> Iterator[Upkeep]:
     lock = OutboxLock(path)
     lock.take(machine.clocks().calendar)
     try:
-        with closing(sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)) as connection:
-            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        with closing(connect(path)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             prepare(connection)
             check_tables(connection)

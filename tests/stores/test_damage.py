@@ -148,6 +148,7 @@ def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     assert recovered.identity == Identity("sensor-1", session=True)
 
 
+@pytest.mark.timeout(900)
 def test_wherever_a_bit_flips_nothing_altered_comes_out_and_hawk_starts(
     path: Path, opened: Open, deep: bool, pytestconfig: pytest.Config
 ) -> None:
