@@ -22,8 +22,8 @@ class Occurrence(NamedTuple):
 
 def schedule(scenario: Scenario, seed: int) -> tuple[Occurrence, ...]:
     """Every occurrence in the order of their beginnings. What goes on ends with `heal`, and with the script."""
-    healed_at = sorted(entry.at_s for entry in scenario.timeline if isinstance(entry, HealEntry))
-    healed_at.append(scenario.duration_s)
+    healed_at = [entry.at_s for entry in scenario.timeline if isinstance(entry, HealEntry)]
+    healed_at = sorted([*healed_at, scenario.duration_s])
     found: list[Occurrence] = []
     for number, entry in enumerate(scenario.timeline):
         # Each entry draws for itself, so that leaving one out changes nothing about the others.

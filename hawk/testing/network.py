@@ -26,6 +26,9 @@ FAULTS = (
 """The keys of `Network.bites`."""
 
 
+_FEW_LINKS = 16
+
+
 class Network:
     """Links to one server, and what befalls them. `accept` is given the server's end of each new link.
 
@@ -61,6 +64,7 @@ class Network:
         self._accept = accept
         self._on_listening = on_listening
         self._links: dict[_Link, None] = {}
+        self._look_again_at = _FEW_LINKS
         self._tasks: TaskGroup | None = None
         self._refusing = self._nameless = self._stalled = False
         self._tls: Literal["good", "expired", "stalled"] = "good"
@@ -110,10 +114,9 @@ class Network:
             raise ConnectionRefusedError("connection refused")
         await self._shake_hands()
         link = _Link(self, self._cut_after_bytes)
-        for old in [old for old in self._links if old.is_over]:
-            del self._links[old]
-        self._links[link] = None
         self._accept(link.server)
+        self._forget_links_that_are_over()
+        self._links[link] = None
         return link.client
 
     def refuse(self) -> None:
@@ -246,6 +249,13 @@ class Network:
     def _wake_waiting(self) -> None:
         self._healed.set()
         self._healed = anyio.Event()
+
+    def _forget_links_that_are_over(self) -> None:
+        """Only now and then: to look at every link at every connect would take a thousand clients a minute."""
+        if len(self._links) >= self._look_again_at:
+            for old in [old for old in self._links if old.is_over]:
+                del self._links[old]
+            self._look_again_at = 2 * len(self._links) + _FEW_LINKS
 
     def _break_links(self) -> int:
         living = [link for link in self._links if not link.is_over]
