@@ -49,7 +49,7 @@ def run(
     backend
         Run on this event loop alone, or on both, in the place of the file's.
     report
-        The folder for journals and reports; by default `out`.
+        Write each run's picture too, as report.html and report.png, into this folder; journals alone go to `out`.
     as_json
         Print one JSON object for each run and nothing else.
     junit
@@ -70,7 +70,9 @@ def run(
         ]
     except ConfigInvalid as invalid:
         return _refuse(invalid)
-    return run_scenarios(scenarios, folder=report or _OUT, as_json=as_json, junit=junit, jobs=jobs)
+    return run_scenarios(
+        scenarios, folder=report or _OUT, pages=report is not None, as_json=as_json, junit=junit, jobs=jobs
+    )
 
 
 @scenario_app.command
@@ -172,21 +174,24 @@ def replay(*journals: Path, as_json: Annotated[bool, Parameter(name="--json", ne
     as_json
         Print one JSON object for each and nothing else.
     """
-    from hawk.cli.scenario_view import show_verdict, verdict_json
-    from hawk.scenario.journal import JournalBroken
+    from hawk.cli.scenario_view import verdict_json
+    from hawk.scenario.journal import Journal, JournalBroken
     from hawk.scenario.judging import judge
+    from hawk.scenario.report import show
     from hawk.scenario.sweep import read_journal
 
     passed = True
     for path in journals:
         try:
-            verdict = judge(read_journal(path))
+            journal = read_journal(path)
+            verdict = judge(journal)
         except JournalBroken as error:
             return _refuse(ConfigInvalid([Problem(str(path), str(error))]))
         except OSError as error:
             return _refuse(ConfigInvalid([Problem(str(path), f"cannot be read: {error.strerror}")]))
         passed = passed and verdict.passed
-        _write(verdict_json(verdict) if as_json else show_verdict(verdict))
+        again = Journal(journal.header, journal.events, verdict)
+        _write(verdict_json(verdict) if as_json else show(again))
     return ExitCode.OK if passed else ExitCode.FAILED
 
 

@@ -1,31 +1,39 @@
 """What `hawk scenario run` does once it knows what to run: progress, verdicts, files, and the shrinking of what fails."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from hawk.cli.exit_codes import ExitCode
 from hawk.cli.scenario_view import junit as as_junit
-from hawk.cli.scenario_view import outcome_json, show_verdict
+from hawk.cli.scenario_view import outcome_json
 from hawk.scenario.model import Scenario
-from hawk.scenario.sweep import Outcome, run_all
-from hawk.scenario.units import show_duration
+from hawk.scenario.report import Ending, show
+from hawk.scenario.report_page import ReportMissing
+from hawk.scenario.sweep import Outcome, read_journal, run_all
 from hawk.scenario.variants import title_of
 
 _SHRUNK_AT_MOST = 3
+_SHOWN_IN_FULL = 4
+"""Up to so many runs are each shown with lanes and table; of more, only those that failed."""
 
 
 def run_scenarios(
-    scenarios: Sequence[Scenario], *, folder: Path, as_json: bool, junit: Path | None, jobs: int | None
+    scenarios: Sequence[Scenario], *, folder: Path, pages: bool, as_json: bool, junit: Path | None, jobs: int | None
 ) -> int:
-    """Run them all and tell each verdict as it comes; the exit code."""
+    """Run them all and tell each verdict as it comes; the exit code. `pages`: write each run's picture too."""
     progress = _Progress(scenarios)
     outcomes: list[Outcome] = []
     try:
-        for outcome in run_all(scenarios, folder, jobs=jobs, on_progress=progress.tell):
+        for outcome in run_all(scenarios, folder, jobs=jobs, on_progress=progress.tell, pages=pages):
             outcomes.append(outcome)
-            progress.done(outcome)
-            _write(outcome_json(outcome) if as_json else _told(outcome))
+            progress.done()
+            full = len(scenarios) <= _SHOWN_IN_FULL or not outcome.passed
+            _write(outcome_json(outcome) if as_json else _told(outcome) if full else _told_in_a_line(outcome))
+    except ReportMissing as missing:
+        _tell(str(missing))
+        return ExitCode.USAGE
     finally:
         progress.clear()
     if junit is not None:
@@ -46,15 +54,19 @@ def run_scenarios(
 
 
 def _told(outcome: Outcome) -> str:
-    scenario, verdict = outcome.scenario, outcome.verdict
-    took = f"{show_duration(outcome.end_s)} {'simulated' if scenario.clock == 'virtual' else 'passed'}"
-    head = f"{title_of(scenario)} \u00b7 {scenario.clock} clock \u00b7 {took} in {outcome.cpu_s:.2f} s of CPU time\n"
-    if verdict is None:
-        return f"{head}FAIL: the run raised\n{outcome.error}\n"
-    again = f"journal {outcome.journal}"
-    if not verdict.passed:
-        again += f" \u00b7 again: --seed {scenario.seed} --backend {scenario.backend}"
-    return f"{head}{show_verdict(verdict).rstrip()} \u00b7 {again}\n\n"
+    """Lanes and table."""
+    scenario = outcome.scenario
+    if outcome.verdict is None:
+        return f"{title_of(scenario)}\nFAIL: the run raised\n{outcome.error}\n"
+    again = "" if outcome.passed else f"hawk scenario run FILE --seed {scenario.seed} --backend {scenario.backend}"
+    ending = Ending(outcome.cpu_s, str(outcome.page or outcome.journal), again)
+    colour = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return show(read_journal(outcome.journal), colour=colour, ending=ending) + "\n"
+
+
+def _told_in_a_line(outcome: Outcome) -> str:
+    rows = 0 if outcome.verdict is None else len(outcome.verdict.rows)
+    return f"PASS {rows}/{rows}  {title_of(outcome.scenario)}  {outcome.cpu_s:.1f} s of CPU time\n"
 
 
 def _shrink_all(scenarios: Sequence[Scenario], failed: Sequence[Outcome], folder: Path) -> list[str]:
@@ -93,7 +105,7 @@ class _Progress:
         self._shares[place] = share
         self._show(f"{title_of(self._scenarios[place])}: {100 * share:.0f} %")
 
-    def done(self, outcome: Outcome) -> None:
+    def done(self) -> None:
         self._done += 1
         self.clear()
 

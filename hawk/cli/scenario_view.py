@@ -1,35 +1,15 @@
-"""A verdict as a table for people, as JSON, and as JUnit XML; and two journals side by side."""
+"""Outcomes as JSON and as JUnit XML, and two journals side by side. For people `hawk.scenario.report` shows them."""
 
 import json
 from collections.abc import Iterable
 from xml.sax.saxutils import escape, quoteattr
 
-from hawk.scenario.journal import Journal, Verdict, VerdictRow, to_line
+from hawk.scenario.journal import Journal, Verdict, to_line
 from hawk.scenario.judging import judge
 from hawk.scenario.sweep import Outcome
 from hawk.scenario.variants import title_of
 
-_WIDEST = 60
 _OK, _BAD = "\u2713", "\u2717"
-
-
-def show_verdict(verdict: Verdict) -> str:
-    """The table of expectations, and one line that sums up."""
-    rows = [("", "expectation", "actual", "limit", "margin")]
-    rows += [
-        (_OK if row.passed else _BAD, _subject(row), row.actual, row.limit, _margin(row.margin)) for row in verdict.rows
-    ]
-    widths = [min(_WIDEST, max(len(row[column]) for row in rows)) for column in range(5)]
-    lines = [
-        f"{mark:<1}  {name:<{widths[1]}}  {actual:>{widths[2]}}  {limit:>{widths[3]}}  {margin:>{widths[4]}}".rstrip()
-        for mark, name, actual, limit, margin in rows
-    ]
-    lines += [f"   {_subject(row)}: {row.note}" for row in verdict.rows if row.note and not row.passed]
-    lines += [f"   {_subject(row)}: {row.why}" for row in verdict.rows if row.why and not row.passed]
-    passed = sum(row.passed for row in verdict.rows)
-    ended = f", ended early: {verdict.aborted}" if verdict.aborted else ""
-    lines.append(f"{'PASS' if verdict.passed else 'FAIL'} {passed}/{len(verdict.rows)}{ended}")
-    return "\n".join(lines) + "\n"
 
 
 def verdict_json(verdict: Verdict) -> str:
@@ -73,7 +53,11 @@ def junit(outcomes: Iterable[Outcome]) -> str:
         elif not outcome.passed:
             broken = ", ".join(row.expectation for row in outcome.verdict.rows if not row.passed)
             message = quoteattr(broken or outcome.verdict.aborted)
-            lines.append(f"    <failure message={message}>{escape(show_verdict(outcome.verdict))}</failure>")
+            rows = [
+                f"{row.expectation}: {row.actual} {row.note}".strip() for row in outcome.verdict.rows if not row.passed
+            ]
+            told = escape("\n".join([*rows, str(outcome.journal)]))
+            lines.append(f"    <failure message={message}>{told}</failure>")
         lines.append("  </testcase>")
     return "\n".join([*lines, "</testsuite>", ""])
 
@@ -101,13 +85,3 @@ def show_difference(first: Journal, second: Journal) -> str:
         if len(first.events) != len(second.events):
             lines.append(f"{len(first.events)} events -> {len(second.events)} events")
     return "".join(f"{line}\n" for line in lines)
-
-
-def _subject(row: VerdictRow) -> str:
-    """The expectation without its limit, which has a column of its own."""
-    subject = row.expectation.replace(row.limit, "", 1) if row.limit else row.expectation
-    return " ".join(subject.split())
-
-
-def _margin(margin: float | None) -> str:
-    return "" if margin is None else f"{round(100 * margin)} %"

@@ -28,7 +28,9 @@ OnProgress = Callable[[int, float], None]
 
 
 class Outcome(NamedTuple):
-    """How one run came out. `verdict` is None when it raised, and `error` says what. `cpu_s` is what it cost."""
+    """How one run came out. `verdict` is None when it raised, and `error` says what. `cpu_s` is what it cost, `page` the
+    picture for a browser, if one was asked for.
+    """
 
     scenario: Scenario
     verdict: Verdict | None
@@ -36,6 +38,7 @@ class Outcome(NamedTuple):
     error: str = ""
     cpu_s: float = 0.0
     end_s: float = 0.0
+    page: Path | None = None
 
     @property
     def passed(self) -> bool:
@@ -43,8 +46,12 @@ class Outcome(NamedTuple):
         return self.verdict is not None and self.verdict.passed
 
 
-def run_one(scenario: Scenario, folder: Path, on_progress: Callable[[float], None] | None = None) -> Outcome:
-    """Run one variant by its clock, judge it, and write its journal below `folder`. Raises `OSError` when it cannot."""
+def run_one(
+    scenario: Scenario, folder: Path, on_progress: Callable[[float], None] | None = None, *, pages: bool = False
+) -> Outcome:
+    """Run one variant by its clock, judge it, and write its journal below `folder`, and with `pages` its picture as HTML
+    and PNG. Raises `OSError` when it cannot write, and `ReportMissing` without the extra `[report]`.
+    """
     path = folder / folder_of(scenario) / JOURNAL
     began = time.process_time()
     try:
@@ -53,12 +60,19 @@ def run_one(scenario: Scenario, folder: Path, on_progress: Callable[[float], Non
     except Exception:  # noqa: BLE001 - told in the outcome, with the traceback
         return Outcome(scenario, None, path, traceback.format_exc(), time.process_time() - began)
     cpu_s = time.process_time() - began
-    write_journal(Journal(journal.header, journal.events, verdict), path)
-    return Outcome(scenario, verdict, path, "", cpu_s, journal.end_s)
+    judged = Journal(journal.header, journal.events, verdict)
+    write_journal(judged, path)
+    page = _write_pages(judged, path.parent) if pages else None
+    return Outcome(scenario, verdict, path, "", cpu_s, journal.end_s, page)
 
 
 def run_all(
-    scenarios: Sequence[Scenario], folder: Path, *, jobs: int | None = None, on_progress: OnProgress | None = None
+    scenarios: Sequence[Scenario],
+    folder: Path,
+    *,
+    jobs: int | None = None,
+    on_progress: OnProgress | None = None,
+    pages: bool = False,
 ) -> Iterator[Outcome]:
     """Run them all, the longest first, and yield each outcome as it comes. `jobs`: how many at once, by default the cores.
 
@@ -67,14 +81,14 @@ def run_all(
     """
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     if jobs <= 1:
-        yield from _in_this_process(scenarios, folder, on_progress)
+        yield from _in_this_process(scenarios, folder, on_progress, pages)
         return
     context = multiprocessing.get_context("spawn")
     progress: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
     pool = _pool(jobs, context, progress)
     try:
         order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
-        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder) for place in order}
+        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder, pages) for place in order}
         while waiting:
             done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             while not progress.empty():
@@ -116,14 +130,25 @@ def _run(scenario: Scenario, on_progress: Callable[[float], None] | None) -> Jou
     return simulate(scenario, on_progress=on_progress)
 
 
-def _in_this_process(scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress | None) -> Iterator[Outcome]:
+def _write_pages(journal: Journal, folder: Path) -> Path:
+    from hawk.scenario.report_page import write_page, write_png
+
+    page = folder / "report.html"
+    write_page(journal, page)
+    write_png(journal, folder / "report.png")
+    return page
+
+
+def _in_this_process(
+    scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress | None, pages: bool
+) -> Iterator[Outcome]:
     for place, scenario in enumerate(scenarios):
 
         def tell(share: float, place: int = place) -> None:
             if on_progress is not None:
                 on_progress(place, share)
 
-        outcome = run_one(scenario, folder, tell)
+        outcome = run_one(scenario, folder, tell, pages=pages)
         yield outcome
         if is_abort(outcome):
             return
@@ -149,6 +174,7 @@ def _begin_worker(progress: "SimpleQueue[tuple[int, float]]") -> None:
     _progress = progress
 
 
-def _run_in_worker(place: int, scenario: Scenario, folder: Path) -> Outcome:
+def _run_in_worker(place: int, scenario: Scenario, folder: Path, pages: bool) -> Outcome:
     queue = _progress
-    return run_one(scenario, folder, None if queue is None else lambda share: queue.put((place, share)))
+    tell = None if queue is None else lambda share: queue.put((place, share))
+    return run_one(scenario, folder, tell, pages=pages)
