@@ -82,6 +82,17 @@ class _Problems:
         """The setting is wrong in a way of its own."""
         self.found.append(Problem(key, what))
 
+    def filters(self, key: str) -> None:
+        """The setting must be a tuple of topic filters (MQTT 5 section 4.7.1)."""
+        value = getattr(self.settings, key)
+        if not isinstance(value, tuple):
+            self.found.append(Problem(key, f"must be a tuple of topic filters, not {type(value).__name__}"))
+            return
+        for each in value:
+            if not isinstance(each, str) or not _is_filter(each):
+                what = "must be topic filters, with + and # alone in their level and # in the last one"
+                self.found.append(Problem(key, f"{what}, not {each!r}"))
+
     def raise_if_any(self) -> None:
         if self.found:
             raise ConfigInvalid(self.found)
@@ -99,6 +110,14 @@ def _encodes(text: str) -> bool:
         return len(text.encode()) <= _MAXIMUM_UINT16
     except UnicodeEncodeError:
         return False
+
+
+def _is_filter(text: str) -> bool:
+    if not text or "\0" in text or not _encodes(text):
+        return False
+    *others, last = text.split("/")
+    wildcards = all(level == "+" or not ("+" in level or "#" in level) for level in others)
+    return wildcards and (last in ("+", "#") or not ("+" in last or "#" in last))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +181,8 @@ class Config:
     `overflow`: what happens beyond them while the link is down; while it is up, `publish()` waits.
     `outbox`: the file that keeps accepted messages of QoS 1 and 2 until their fate is known; None keeps them in memory.
     `durability`: "power", they survive a power cut; "process", only a crash of the process, and are accepted faster.
+    `message_expiry_s`: how long a message that names no time of its own may wait to be sent; None is for ever.
+    `latest`: topic filters; of what waits on a topic that matches one only the newest message is kept.
     `message_retry_limit`: how often a message is tried again that the broker refused for now.
     `max_inflight`: the most messages under way at once. `receive_maximum`, `max_packet_size`: what hawk lets the broker send.
     `receive_queue_size`, `receive_queue_bytes`: what one subscription may leave unhandled at QoS 0; `receive_overflow`:
@@ -202,6 +223,8 @@ class Config:
     message_queue_size: int = 1000
     message_queue_bytes: int | None = None
     overflow: OverflowPolicy = "drop_oldest"
+    message_expiry_s: float | None = None
+    latest: tuple[str, ...] = ()
     message_retry_limit: int = 3
     max_inflight: int = 1000
     receive_maximum: int = 100
@@ -241,6 +264,9 @@ class Config:
         if self.message_queue_bytes is not None:
             problems.integer("message_queue_bytes", 1, 1 << 62)
         problems.one_of("overflow", ("drop_oldest", "drop_newest", "wait", "reject"))
+        if self.message_expiry_s is not None:
+            problems.duration("message_expiry_s", least=0.001, most=_MAXIMUM_UINT32)
+        problems.filters("latest")
         problems.integer("message_retry_limit", 0)
         problems.integer("max_inflight", 1, 65_023)
         problems.integer("receive_maximum", 1, _MAXIMUM_UINT16)

@@ -5,6 +5,7 @@ the loop yields every 128 of them or every millisecond, so that a plain loop fil
 """
 
 import itertools
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from random import Random
@@ -20,9 +21,10 @@ from hawk.core.properties import with_properties
 from hawk.core.tally import Offered, Stats, newest, tally
 from hawk.core.topics import is_shared, validate_filter, validate_topic
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
+from hawk.eventlog import log_event
 from hawk.interrupts import uninterrupted
 from hawk.links.dialing import NetworkDialer
-from hawk.messages import InboxRecovered, Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
+from hawk.messages import Identity, InboxRecovered, Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
 from hawk.payload import Payload, encode_payload
 from hawk.ports import Ports
@@ -38,6 +40,7 @@ from hawk.wiring import Service
 RetainHandling = Literal["always", "if_new", "never"]
 RETAIN_HANDLING = get_args(RetainHandling)
 """MQTT's 0, 1 and 2, in words."""
+logger = logging.getLogger("hawk.interface")
 
 OFFERS_WITHOUT_YIELDING = 128
 OFFERS_WITHOUT_THE_CLOCK = 8
@@ -96,6 +99,9 @@ class MQTTInterface:
             publish=self.publish,
             random=self._ports.random,
         )
+        self._default_properties = NO_PROPERTIES
+        if config.message_expiry_s is not None:
+            self._default_properties = Properties(expiry_s=config.message_expiry_s)
         self._unencodable = 0
         self._asked_to_connect = False
         self._unyielded = 0
@@ -166,15 +172,18 @@ class MQTTInterface:
         *,
         qos: int | None = None,
         retain: bool = False,
+        expiry_s: float | None = None,
         properties: Properties = NO_PROPERTIES,
     ) -> Receipt:
         """Hand over one message. When this returns, QoS 1 and 2 are on disk with an outbox file, else in the bounded queue.
 
         It never waits for the network while there is room or the link is down, except under the policy "wait".
+        After `expiry_s` seconds nobody wants it any more: it is not sent then, and a broker forgets it; without it the
+        `expiry_s` of `properties` counts, then `message_expiry_s` of the configuration.
         Raises `MessageInvalid`, `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`.
         Cancelling: the message is accepted or not, never half.
         """
-        message = self._message(topic, payload, qos, retain, properties)
+        message = self._message(topic, payload, qos, retain, self._properties(properties, expiry_s))
         service = self._service
         if service is None or not service.open:
             service = await self._start()
@@ -198,6 +207,7 @@ class MQTTInterface:
         *,
         qos: int | None = None,
         retain: bool = False,
+        expiry_s: float | None = None,
         properties: Properties = NO_PROPERTIES,
     ) -> Receipt:
         """Hand over one message without waiting; `await receipt.accepted()` is the promise that `publish()` makes.
@@ -205,7 +215,7 @@ class MQTTInterface:
         Raises `OutboxFull` when there is no room (with the link down and a policy that drops, the receipt tells
         instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
         """
-        message = self._message(topic, payload, qos, retain, properties)
+        message = self._message(topic, payload, qos, retain, self._properties(properties, expiry_s))
         service = self._service
         if service is None or not service.open:
             raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
@@ -233,6 +243,7 @@ class MQTTInterface:
         *,
         qos: int | None = None,
         retain: bool = False,
+        expiry_s: float | None = None,
         properties: Properties = NO_PROPERTIES,
     ) -> Receipt:
         """Hand over a batch of (topic, payload) in one hop, with one receipt for all. Returns when all are accepted.
@@ -241,7 +252,9 @@ class MQTTInterface:
         while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
         that of a cancelled batch some may be accepted: those before the rest, in order.
         """
-        batch = self._messages(messages, self._valid_qos(qos), _valid_retain(retain), properties)
+        batch = self._messages(
+            messages, self._valid_qos(qos), _valid_retain(retain), self._properties(properties, expiry_s)
+        )
         service = await self._start()
         await checkpoint()
         if not service.open:
@@ -352,10 +365,11 @@ class MQTTInterface:
             self._refresh()
             # A new run takes its offers from the first again.
             self._snapshot = self._snapshot._replace(ledger=self._snapshot.ledger._replace(taken=0, taken_bytes=0))
+            identity = self._identify(recovered)
             service = Service(
                 self._config,
                 self._ports,
-                self._client_identifier,
+                identity,
                 name=self._name,
                 recovered=recovered,
                 opening=self._snapshot,
@@ -384,6 +398,27 @@ class MQTTInterface:
         except StoreFailed as failed:
             raise OutboxUnavailable(f"the outbox cannot be opened: {failed}") from failed
 
+    def _identify(self, recovered: Recovered) -> Identity:
+        """Who this hawk is for its broker: what the configuration says, else who the outbox file says, else somebody new."""
+        kept = recovered.identity
+        if left := recovered.queued + len(recovered.under_way):
+            log_event(logger, logging.INFO, "recovered", messages=left, dead_letters=recovered.dead)
+        if self._config.client_id is None and recovered.copied:
+            log_event(
+                logger,
+                logging.WARNING,
+                "outbox file copied",
+                client_identifier=self._client_identifier,
+                why="the file comes from another machine, whose hawk may still use the client identifier in it",
+            )
+        elif self._config.client_id is None and kept is not None:
+            self._client_identifier = kept.client_identifier
+        elif self._config.client_id == "" and kept is not None:
+            return kept  # what the broker has assigned
+        if kept is not None and kept.client_identifier == self._client_identifier:
+            return kept
+        return Identity(self._client_identifier, session=False)
+
     def _patience_s(self) -> float:
         """How long a SUBACK is waited for: not at all while it cannot come."""
         soon = {ConnectionState.CONNECTING, ConnectionState.CONNECTED}
@@ -404,6 +439,21 @@ class MQTTInterface:
         except MessageInvalid:
             self._unencodable += 1
             raise
+
+    def _properties(self, properties: Properties, expiry_s: float | None) -> Properties:
+        """`properties` with the expiry that counts."""
+        default = self._default_properties
+        if expiry_s is None:
+            if properties is NO_PROPERTIES:
+                return default
+            if default is NO_PROPERTIES:
+                return properties
+        given: object = properties
+        if not isinstance(given, Properties):
+            return properties  # what is wrong with it is said where the message is made
+        if expiry_s is None:
+            expiry_s = default.expiry_s if given.expiry_s is None else given.expiry_s
+        return given._replace(expiry_s=expiry_s)
 
     def _messages(
         self, messages: Iterable[tuple[str, Payload]], qos: int, retain: bool, properties: Properties

@@ -57,12 +57,14 @@ from hawk.actors.store_task import StoreTask
 from hawk.actors.subscription_keeper import SubscriptionKeeper
 from hawk.config import Config
 from hawk.core.outbox import MOST_UNSENT_MESSAGES, Outbox
+from hawk.core.session_record import NO_SESSION, SessionRecord
 from hawk.credit import Credit
 from hawk.errors import Stopped
 from hawk.interrupts import uninterrupted
 from hawk.messages import (
     Close,
     ConnectionReport,
+    Identity,
     InboxCommit,
     InboxRecovered,
     Recovered,
@@ -125,7 +127,7 @@ class Service:
         self,
         config: Config,
         ports: Ports,
-        client_identifier: str,
+        identity: Identity,
         *,
         name: str = "hawk",
         recovered: Recovered = Recovered(),
@@ -173,11 +175,13 @@ class Service:
             *(self._stops, self._stop_inbox, self.room, self.snapshots),
         )
 
-        outbox = Outbox(config, durable=durable, opening=opening.ledger)
-        outbox.recover(recovered)
+        outbox = Outbox(
+            config, durable=durable, opening=opening.ledger, identity=None if callable(config.client_id) else identity
+        )
+        outbox.recover(recovered, anyio.current_time())
         self._connector = Connector(
             config,
-            client_identifier,
+            identity.client_identifier,
             name=name,
             dialer=ports.dialer,
             wall_clock=ports.wall_clock,
@@ -190,6 +194,7 @@ class Service:
             to_subscription_keeper=self.to_subscription_keeper,
             reporter=Reporter(self.to_stats),
             opening=opening.connection,
+            session=_session_of(identity, config),
         )
         self._backoff_scheduler = BackoffScheduler(
             config, ports.random, inbox=backoff_inbox, to_connector=self.to_connector
@@ -367,3 +372,10 @@ class Service:
             end.close()
         for scope in self._waiting:
             scope.cancel()
+
+
+def _session_of(identity: Identity, config: Config) -> SessionRecord:
+    """What an earlier process knew of its session."""
+    if not identity.session or callable(config.client_id):
+        return NO_SESSION
+    return SessionRecord(identity.client_identifier, assigned=config.client_id == "")

@@ -102,7 +102,7 @@ class QueueKeeper:
         outbox = self._outbox
         match message:
             case Offer():
-                outbox.offer(message)
+                outbox.offer(message, now)
             case Settled():
                 if message.lane is self._lane:
                     outbox.settle(message.acknowledgements, message.sent, now, acknowledged=message.acknowledged)
@@ -115,9 +115,9 @@ class QueueKeeper:
                     self._told_store = True
                     log_event(logger, logging.ERROR, "outbox unavailable", why=message.why)
             case Page():
-                outbox.page_read(message)
+                outbox.page_read(message, now)
             case PageFailed():
-                outbox.page_failed()
+                outbox.page_failed(now)
             case LaneOpened():
                 self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
@@ -128,7 +128,7 @@ class QueueKeeper:
             case LinkDown():
                 if message.lane is self._lane:
                     self._lane = None
-                    outbox.close()
+                    outbox.close(message.cause)
             case Withdraw():
                 outbox.withdraw(message.reply)
             case Stop():
@@ -150,7 +150,7 @@ class QueueKeeper:
             self._transmit(packets)
         if self._to_store is not None and (commit := outbox.take_commit(now)):
             self._to_store.send_nowait(commit)
-        if self._to_store is not None and (request := outbox.take_read()):
+        if self._to_store is not None and (request := outbox.take_read(now)):
             self._to_store.send_nowait(request)
         self._answer()
         if self._lane is not None and outbox.stalled(now):

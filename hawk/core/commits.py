@@ -1,46 +1,115 @@
 """What the store is to write: one commit at a time, and the next one gathers meanwhile (group commit)."""
 
 import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hawk.core.delivery import Entry
-from hawk.messages import Commit, Record
+from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
+from hawk.values import Fate
 
 LONGEST_WAIT_S = 60.0
 
 
+class Done(NamedTuple):
+    """What a commit has made true: entries kept, entries whose progress is known, identifiers that are free."""
+
+    kept: list[Entry]
+    secured: list[Entry]
+    freed: list[int]
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one commit holds. `strangers`: dead letters that were never kept bring their record along."""
+
+    inserts: dict[int, Entry] = field(default_factory=dict)
+    deletes: dict[int, None] = field(default_factory=dict)
+    progress: dict[int, Entry] = field(default_factory=dict)
+    dead: dict[int, DeadLetter] = field(default_factory=dict)
+    strangers: dict[int, Record] = field(default_factory=dict)
+    freed: list[int] = field(default_factory=list)
+    identity: Identity | None = None
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether there is something to write that no sender waits for."""
+        return bool(self.deletes or self.progress or self.dead or self.identity)
+
+
 class Commits:
-    """Insertions and deletions on their way to the store. Without a store (`durable` False) there are none."""
+    """Changes on their way to the store. Without a store (`durable` False) there are none."""
 
     def __init__(self, *, durable: bool) -> None:
         self.durable = durable
-        self._inserts: dict[int, Entry] = {}
-        self._deletes: list[int] = []
-        self._under_way: tuple[dict[int, Entry], list[int]] | None = None
+        self._next = _Batch()
+        self._under_way: _Batch | None = None
         self._failures = 0
         self._not_before = -math.inf
         self.committed_number: float = 0 if durable else math.inf
 
+    # ------------------------------------------------------------------------------------------- what changes
+
     def recover(self, number: int) -> None:
-        """The store holds this entry already."""
+        """The store holds everything up to this number already."""
         self.committed_number = max(self.committed_number, number)
 
     def insert(self, entry: Entry) -> bool:
         """Keep this entry, if it is one to keep: QoS 1 and 2, with a store. True when acceptance has to wait for it."""
         if not self.durable or not entry.message.qos:
             return False
-        self._inserts[entry.number] = entry
+        self._next.inserts[entry.number] = entry
         return True
+
+    def progress(self, entry: Entry, freed: int = 0) -> None:
+        """The store has to learn how far this entry is, as it is when the next commit is taken; `freed` is an identifier
+        that it then has no more.
+        """
+        if not self.durable:
+            return
+        self._next.progress[entry.number] = entry
+        if freed:
+            self._next.freed.append(freed)
 
     def delete(self, entry: Entry) -> None:
         """This entry has met its fate. If it is on its way to the store, its acceptance is not told after that."""
         if not self.durable or not entry.message.qos:
             return
-        if entry.number in self._inserts:
-            del self._inserts[entry.number]
+        if self._leave(entry):
+            self._next.deletes[entry.number] = None
+
+    def delete_number(self, number: int) -> None:
+        """A record that only the store has met its fate."""
+        self._next.deletes[number] = None
+
+    def bury(self, entry: Entry, fate: Fate) -> None:
+        """This entry is set aside for good."""
+        if not self.durable:
             return
+        if not entry.message.qos or not self._leave(entry):
+            # Its time stands still: a dead letter does not expire.
+            self._next.strangers[entry.number] = entry.to_record(0.0)._replace(remaining_s=None)
+        self._next.dead[entry.number] = DeadLetter(entry.number, fate.detail, fate.reason_code, entry.refusals)
+
+    def _leave(self, entry: Entry) -> bool:
+        """Whether the store knows, or may know, this entry that now ends."""
+        batch = self._next
+        if entry.identifier:
+            batch.freed.append(entry.identifier)
+        if entry.number in batch.inserts:
+            del batch.inserts[entry.number]
+            return False
+        batch.progress.pop(entry.number, None)
         if self._under_way is not None:
-            self._under_way[0].pop(entry.number, None)
-        self._deletes.append(entry.number)
+            self._under_way.inserts.pop(entry.number, None)
+        return True
+
+    def identify(self, identity: Identity) -> None:
+        """Who hawk is for the broker, from now on."""
+        if self.durable:
+            self._next.identity = identity
+
+    # ----------------------------------------------------------------------------------------- what is so
 
     def holds(self, entry: Entry) -> bool:
         """Whether this entry may be relied on: committed, or never to be."""
@@ -48,49 +117,101 @@ class Commits:
 
     def keeps(self, entry: Entry) -> bool:
         """Whether this entry outlives the process."""
-        return self.durable and bool(entry.message.qos) and entry.number <= self.committed_number
+        return self.durable and bool(entry.message.qos) and 0 < entry.number <= self.committed_number
+
+    def is_unwritten(self, entry: Entry) -> bool:
+        """Whether the acceptance of this entry waits for the store."""
+        if entry.number in self._next.inserts:
+            return True
+        return self._under_way is not None and entry.number in self._under_way.inserts
+
+    def is_secured(self, entry: Entry) -> bool:
+        """Whether the store knows all that is known of this entry."""
+        if entry.number in self._next.progress:
+            return False
+        return self._under_way is None or entry.number not in self._under_way.progress
+
+    def is_leaving(self, number: int) -> bool:
+        """Whether the store does not know yet that this record is over."""
+        batches = (self._next,) if self._under_way is None else (self._next, self._under_way)
+        return any(number in batch.deletes or number in batch.dead for batch in batches)
+
+    @property
+    def unwritten(self) -> list[Entry]:
+        """The entries whose acceptance waits for the store, oldest first."""
+        under_way = {} if self._under_way is None else self._under_way.inserts
+        return [*under_way.values(), *self._next.inserts.values()]
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last commit failed."""
+        return bool(self._failures)
 
     @property
     def idle(self) -> bool:
         """Whether everything that was asked for is written."""
-        return self._under_way is None and not self._inserts and not self._deletes
+        return self._under_way is None and not self._next.inserts and not self._next.is_owed
+
+    # ----------------------------------------------------------------------------------------- one at a time
 
     def take(self, now: float) -> Commit | None:
         """The next commit, if none is under way and there is something to write.
 
-        After a failure deletions alone wait their turn; a newcomer always tries, so that its sender hears the truth.
+        After a failure what no sender waits for takes its turn; a newcomer always tries, so that it hears the truth.
         """
-        if self._under_way is not None or not (self._inserts or (self._deletes and now >= self._not_before)):
+        batch = self._next
+        if self._under_way is not None or not (batch.inserts or (batch.is_owed and now >= self._not_before)):
             return None
-        self._under_way = (self._inserts, self._deletes)
-        self._inserts, self._deletes = {}, []
-        entries, deletes = self._under_way
-        return Commit(tuple(Record(number, entry.message) for number, entry in entries.items()), tuple(deletes))
+        self._under_way, self._next = batch, _Batch()
+        return Commit(
+            insert=(*(entry.to_record(now) for entry in batch.inserts.values()), *batch.strangers.values()),
+            delete=tuple(batch.deletes),
+            progress=tuple(
+                Progress(entry.number, entry.identifier if entry.message.qos == 2 else 0, entry.stage, entry.refusals)
+                for entry in batch.progress.values()
+            ),
+            dead=tuple(batch.dead.values()),
+            identity=batch.identity,
+        )
 
-    def done(self) -> list[Entry]:
-        """The commit is written. Returns the entries that it made safe."""
-        assert self._under_way is not None, "the store answered a commit that nobody asked for"
-        entries = list(self._under_way[0].values())
+    def done(self) -> Done:
+        """The commit is written."""
+        batch = self._taken
         self._under_way, self._failures, self._not_before = None, 0, -math.inf
-        if entries:
-            self.committed_number = entries[-1].number
-        return entries
+        kept = list(batch.inserts.values())
+        if kept:
+            self.committed_number = kept[-1].number
+        secured = [entry for entry in batch.progress.values() if entry.number not in self._next.progress]
+        return Done(kept, secured, batch.freed)
 
-    def failed(self, now: float) -> set[int]:
-        """The commit is not written. Returns the numbers of the entries that it turns away, those gathered meanwhile too."""
-        assert self._under_way is not None, "the store answered a commit that nobody asked for"
-        entries, deletes = self._under_way
-        turned_away = {*entries, *self._inserts}
-        self._under_way, self._inserts = None, {}
-        self._deletes = [*deletes, *self._deletes]
+    def failed(self, now: float) -> dict[int, Entry]:
+        """The commit is not written. Returns the entries that it turns away, those gathered meanwhile too."""
+        failed, later = self._taken, self._next
+        turned_away = failed.inserts | later.inserts
+        self._under_way = None
+        self._next = _Batch(
+            {},
+            failed.deletes | later.deletes,
+            {number: entry for number, entry in failed.progress.items() if number not in later.deletes | later.dead}
+            | later.progress,
+            failed.dead | later.dead,
+            failed.strangers | later.strangers,
+            failed.freed + later.freed,
+            later.identity or failed.identity,
+        )
         self._failures += 1
         self._not_before = now + min(LONGEST_WAIT_S, 2.0 ** min(10, self._failures - 1))
         return turned_away
+
+    @property
+    def _taken(self) -> _Batch:
+        assert self._under_way is not None, "the store answered a commit that nobody asked for"
+        return self._under_way
 
     def deadline(self) -> float:
         """When the next commit is to be taken: -inf for at once, inf while there is none to take."""
         if self._under_way is not None:
             return math.inf
-        if self._inserts:
+        if self._next.inserts:
             return -math.inf
-        return self._not_before if self._deletes else math.inf
+        return self._not_before if self._next.is_owed else math.inf

@@ -6,7 +6,7 @@ everything for now fills no memory.
 
 import math
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from hawk.core.delivery import Entry
 
@@ -44,6 +44,16 @@ class Deferrals:
     def take(self) -> None:
         """The first of `due` is sent, or has met its fate."""
         self._bytes -= self.due.popleft().size_bytes
+
+    def take_expired(self, now: float) -> list[Entry]:
+        """Take out those whose time is over."""
+        expired = [entry for entry in (*self.due, *(entry for _, _, entry in self._sleeping)) if entry.is_expired(now)]
+        if expired:
+            self.due = deque(entry for entry in self.due if not entry.is_expired(now))
+            self._sleeping = [sleeper for sleeper in self._sleeping if not sleeper[2].is_expired(now)]
+            heapify(self._sleeping)
+            self._bytes -= sum(entry.size_bytes for entry in expired)
+        return expired
 
     def deadline(self) -> float:
         """When the next is due; inf for never. Those that are due already wait for credit, and not for time."""

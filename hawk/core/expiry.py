@@ -47,4 +47,6 @@ def with_remaining(message: Message, remaining_s: float) -> Message:
 
     MQTT counts whole seconds (section 3.3.2.3.3), and some brokers take 0 for never.
     """
-    return message._replace(properties=message.properties._replace(expiry_s=float(max(1, math.ceil(remaining_s)))))
+    # Rounded, so that the last bit of a sum of floats does not cost a second.
+    whole_s = float(max(1, math.ceil(round(remaining_s, 3))))
+    return message._replace(properties=message.properties._replace(expiry_s=whole_s))

@@ -29,13 +29,12 @@ class Books:
         self._left = opening.queued + opening.in_flight
         self._ended[FateKind.ABANDONED] += self._left
 
-    def recover(self) -> None:
-        """The store gives one message back."""
-        if self._left:
-            self._left -= 1
-            self._ended[FateKind.ABANDONED] -= 1
-        else:
-            self.recovered += 1
+    def recover(self, messages: int, *, new: bool = False) -> None:
+        """The store gives so many messages back; `new`: none of them was counted by the run before."""
+        again = 0 if new else min(messages, self._left)
+        self._left -= again
+        self._ended[FateKind.ABANDONED] -= again
+        self.recovered += messages - again
 
     def end(self, kind: FateKind, messages: int = 1) -> None:
         """So many accepted messages have met this fate."""

@@ -83,6 +83,12 @@ DESCRIPTIONS: Final[Mapping[str, Description]] = {
         "The most bytes of messages that wait to be sent; null: 64 MiB, with an outbox file 1 GiB.", 1, 1 << 62
     ),
     "overflow": Description("What happens to a message for which there is no room while the link is down."),
+    "message_expiry_s": _numbers(
+        "Seconds that a message without a time of its own may wait to be sent; null: for ever.", 0.001, _UINT32
+    ),
+    "latest": Description(
+        "Topic filters between commas: of what waits on a topic that matches one only the newest message is kept."
+    ),
     "message_retry_limit": _numbers("How often a message is tried again that the broker refused for now.", 0, _UINT32),
     "max_inflight": _numbers("The most messages sent and not yet acknowledged.", 1, 65_023),
     "receive_maximum": _numbers("The most messages that the broker may have on their way to hawk.", 1, _UINT16),

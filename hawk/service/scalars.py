@@ -36,6 +36,8 @@ def write(value: object) -> str:
     match value:
         case None:
             return "null"
+        case tuple():
+            return write(", ".join(map(str, value)))
         case bool():
             return "true" if value else "false"
         case int() | float():

@@ -73,11 +73,21 @@ MESSAGES: Final[Mapping[str, Mapping[str, tuple[Any, object]]]] = {
 """The names of which a message is put together, `will_topic` and so on, each with its type and default."""
 
 
+def _setting(name: str, kind: Any, default: object) -> Setting:
+    # A list is one text in a file and in the environment alike, its parts between commas.
+    return Setting(name, str, ", ".join(default)) if isinstance(default, tuple) else Setting(name, kind, default)
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The parts of a setting that is a list."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def _settings() -> dict[str, Setting]:
     def own(kind: type) -> list[Setting]:
         types, defaults = get_type_hints(kind), kind()
         named = [field.name for field in fields(kind) if field.name not in CODE_ONLY]
-        return [Setting(name, _plain(types[name]), getattr(defaults, name)) for name in named]
+        return [_setting(name, _plain(types[name]), getattr(defaults, name)) for name in named]
 
     found = [Setting("url", str | None, None)]
     for setting in own(Config):
@@ -97,6 +107,9 @@ def _plain(kind: Any) -> Any:
 
 SETTINGS: Final[Mapping[str, Setting]] = _settings()
 """Every name that a file may give, in the order in which they are written out."""
+
+LISTS: Final = frozenset({"latest"})
+"""Settings that are lists in `Config`."""
 
 FILE_ONLY: Final = frozenset({"url"} | {f"{message}_{part}" for message, parts in MESSAGES.items() for part in parts})
 """Names that stand for others, and are no settings of Config's."""

@@ -19,7 +19,7 @@ from hawk.service.environment import read_environment
 from hawk.service.files import read_file
 from hawk.service.located import Entry, Layer
 from hawk.service.password_file import PasswordFile, read_password
-from hawk.service.schema import FILE_ONLY, MESSAGES, PATHS, SETTINGS, Wrong, check
+from hawk.service.schema import FILE_ONLY, LISTS, MESSAGES, PATHS, SETTINGS, Wrong, check, split
 from hawk.values import Message
 
 _OF_CONFIG = tuple(name for name in SETTINGS if name not in FILE_ONLY)
@@ -203,7 +203,7 @@ def _put_together(message: str, chosen: dict[str, Entry], problems: list[Problem
 
 def _made(chosen: Mapping[str, Entry], failed: set[str], problems: list[Problem]) -> Config | None:
     """The configuration, if every value is within its bounds. Settings that failed have been told already."""
-    values = {name: entry.value for name, entry in chosen.items()}
+    values = {name: split(str(entry.value)) if name in LISTS else entry.value for name, entry in chosen.items()}
     for name, other in ((_SHORTEST, _LONGEST), (_LONGEST, _SHORTEST)):
         if name in failed:
             # Else the one that is right would be measured against the default of the one that is wrong.

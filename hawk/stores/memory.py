@@ -23,6 +23,76 @@ class Buried(NamedTuple):
     record: Record
 
 
+class Disk:
+    """What is safe: the part of a `MemoryStore` that survives a power cut, without time or waiting of its own."""
+
+    def __init__(self) -> None:
+        self.dead: dict[int, Buried] = {}
+        self.identity: Identity | None = None
+        self._kept: dict[int, _Kept] = {}
+        self._last_number = 0
+
+    def records(self, now: float) -> list[Record]:
+        """What is kept, oldest first, with what is left of its expiry."""
+        return [kept.at(now) for _, kept in sorted(self._kept.items())]
+
+    def recovered(self, now: float) -> Recovered:
+        """What the next hawk is told when it opens this."""
+        records = self.records(now)
+        last_under_way = max((record.number for record in records if record.identifier), default=0)
+        queued = [record for record in records if record.number > last_under_way]
+        return Recovered(
+            identity=self.identity,
+            under_way=tuple(record for record in records if record.number <= last_under_way),
+            queued=len(queued),
+            queued_bytes=sum(record.message.size_bytes for record in queued),
+            last_number=self._last_number,
+            dead=len(self.dead),
+            latest=tuple(
+                LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
+                for record in queued
+                if record.latest
+            ),
+            next_expiry_s=_next_expiry_s(queued),
+        )
+
+    def page(self, request: ReadPage, now: float) -> Page:
+        """Waiting records behind a number, oldest first."""
+        waiting = [
+            record for record in self.records(now) if record.number > request.after and record.stage is Stage.QUEUED
+        ]
+        wanted = [r for r in waiting if not request.expired or (r.remaining_s is not None and r.remaining_s <= 0)]
+        records: list[Record] = []
+        size_bytes = 0
+        for record in wanted[: request.most_messages]:
+            size_bytes += record.message.size_bytes
+            if records and size_bytes > request.most_bytes:
+                break
+            records.append(record)
+        taken = {record.number for record in records}
+        rest = [record for record in waiting if record.number not in taken]
+        return Page(tuple(records), len(records) == len(wanted), next_expiry_s=_next_expiry_s(rest))
+
+    def apply(self, changes: Commit, written_at: float) -> None:
+        """One transaction."""
+        for record in changes.insert:
+            self._kept[record.number] = _Kept(record, written_at)
+            self._last_number = max(self._last_number, record.number)
+        for number, identifier, stage, refusals in changes.progress:
+            if kept := self._kept.get(number):
+                record = kept.record._replace(identifier=identifier, stage=stage, refusals=refusals)
+                self._kept[number] = kept._replace(record=record)
+        for letter in changes.dead:
+            if kept := self._kept.pop(letter.number, None):
+                self.dead[letter.number] = Buried(letter, kept.record)
+        for number in changes.delete:
+            self._kept.pop(number, None)
+        if changes.identity is not None:
+            self.identity = changes.identity
+        identifiers = [kept.record.identifier for kept in self._kept.values() if kept.record.identifier]
+        assert len(set(identifiers)) == len(identifiers), "an identifier is unique among what is kept"
+
+
 class MemoryStore:
     """An `OutboxStore` without a file. `sync_s` is how long a sync takes, in hawk's time."""
 
@@ -31,10 +101,7 @@ class MemoryStore:
         self.commits = 0
         self.calls = 0
         self.fail_call: Callable[[int], str] = _never
-        self._kept: dict[int, _Kept] = {}
-        self._dead: dict[int, Buried] = {}
-        self._identity: Identity | None = None
-        self._last_number = 0
+        self._disk = Disk()
         self._tail: list[tuple[Commit, float]] = []
         self._open = False
         self._failing = ""
@@ -49,17 +116,17 @@ class MemoryStore:
     @property
     def records(self) -> tuple[Record, ...]:
         """What is safe now, oldest first."""
-        return tuple(kept.record for kept in self._sorted())
+        return tuple(self._disk.records(0.0))
 
     @property
     def dead(self) -> tuple[Buried, ...]:
         """The dead letters that are safe now, oldest first."""
-        return tuple(buried for _, buried in sorted(self._dead.items()))
+        return tuple(buried for _, buried in sorted(self._disk.dead.items()))
 
     @property
     def identity(self) -> Identity | None:
         """Who the hawk of this store is for its broker."""
-        return self._identity
+        return self._disk.identity
 
     @property
     def unsynced(self) -> int:
@@ -73,24 +140,7 @@ class MemoryStore:
             raise OutboxInUse("another hawk has this outbox open; close it first")
         self._call()
         self._open = True
-        now = anyio.current_time()
-        records = [kept.now(now) for kept in self._sorted()]
-        last_under_way = max((record.number for record in records if record.identifier), default=0)
-        queued = [record for record in records if record.number > last_under_way]
-        return Recovered(
-            identity=self._identity,
-            under_way=tuple(record for record in records if record.number <= last_under_way),
-            queued=len(queued),
-            queued_bytes=sum(record.message.size_bytes for record in queued),
-            last_number=self._last_number,
-            dead=len(self._dead),
-            latest=tuple(
-                LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
-                for record in queued
-                if record.latest
-            ),
-            next_expiry_s=_next_expiry_s(queued),
-        )
+        return self._disk.recovered(anyio.current_time())
 
     async def commit(self, changes: Commit) -> None:
         """Write and sync. Cancelled before the sync, the write stays in the tail.
@@ -117,20 +167,7 @@ class MemoryStore:
         """Read waiting records. Raises `StoreFailed` while told to fail."""
         await anyio.lowlevel.checkpoint()
         self._call()
-        now = anyio.current_time()
-        behind = [kept.now(now) for kept in self._sorted() if kept.record.number > request.after]
-        waiting = [record for record in behind if record.stage is Stage.QUEUED]
-        wanted = [r for r in waiting if not request.expired or (r.remaining_s is not None and r.remaining_s <= 0)]
-        records: list[Record] = []
-        size_bytes = 0
-        for record in wanted[: request.most_messages]:
-            size_bytes += record.message.size_bytes
-            if records and size_bytes > request.most_bytes:
-                break
-            records.append(record)
-        taken = {record.number for record in records}
-        rest = [record for record in waiting if record.number not in taken]
-        return Page(tuple(records), len(records) == len(wanted), next_expiry_s=_next_expiry_s(rest))
+        return self._disk.page(request, anyio.current_time())
 
     async def aclose(self) -> None:
         """Sync and close."""
@@ -170,38 +207,17 @@ class MemoryStore:
         if why := self._failing or self.fail_call(self.calls):
             raise StoreFailed(why)
 
-    def _sorted(self) -> list["_Kept"]:
-        return [kept for _, kept in sorted(self._kept.items())]
-
     def _sync(self, commits: int) -> None:
         for changes, written_at in self._tail[:commits]:
-            self._apply(changes, written_at)
+            self._disk.apply(changes, written_at)
         del self._tail[:commits]
-
-    def _apply(self, changes: Commit, written_at: float) -> None:
-        for record in changes.insert:
-            self._kept[record.number] = _Kept(record, written_at)
-            self._last_number = max(self._last_number, record.number)
-        for number, identifier, stage, refusals in changes.progress:
-            if kept := self._kept.get(number):
-                record = kept.record._replace(identifier=identifier, stage=stage, refusals=refusals)
-                self._kept[number] = kept._replace(record=record)
-        for letter in changes.dead:
-            if kept := self._kept.pop(letter.number, None):
-                self._dead[letter.number] = Buried(letter, kept.record)
-        for number in changes.delete:
-            self._kept.pop(number, None)
-        if changes.identity is not None:
-            self._identity = changes.identity
-        identifiers = [kept.record.identifier for kept in self._kept.values() if kept.record.identifier]
-        assert len(set(identifiers)) == len(identifiers), "an identifier is unique among what is kept"
 
 
 class _Kept(NamedTuple):
     record: Record
     written_at: float
 
-    def now(self, now: float) -> Record:
+    def at(self, now: float) -> Record:
         remaining_s = self.record.remaining_s
         if remaining_s is None:
             return self.record

@@ -34,7 +34,7 @@ MODULES = {
     "application": ("interface.py", "streams.py", "subscription.py"),
     "wiring": ("wiring.py",),
     "CONNECTOR": ("actors/connector.py", "actors/dial_task.py", "actors/link_tasks.py"),
-    "QUEUE KEEPER": ("actors/queue_keeper.py", "core/outbox.py", "core/commits.py"),
+    "QUEUE KEEPER": ("actors/queue_keeper.py", "core/backlog.py", "core/commits.py"),
     "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py", "core/inbox.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
     "HEALTH PROBE": ("actors/health_probe.py", "core/liveness.py"),

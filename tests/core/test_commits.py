@@ -31,7 +31,7 @@ def test_what_gathers_while_a_commit_is_under_way_is_one_commit() -> None:
     assert commits.insert(third)
     assert commits.take(0.0) is None
     assert not commits.holds(first)
-    assert commits.done() == [first]
+    assert commits.done().kept == [first]
     assert commits.holds(first)
     assert commits.keeps(first)
     assert not commits.holds(third)
@@ -62,7 +62,7 @@ def test_a_failure_turns_away_every_newcomer_and_keeps_every_deletion_in_order()
     commits.take(0.0)
     commits.insert(entry(4))
     commits.delete(entry(2))
-    assert commits.failed(0.0) == {3, 4}
+    assert list(commits.failed(0.0)) == [3, 4]
     assert commits.take(0.5) is None
     fifth = entry(5)
     commits.insert(fifth)
@@ -99,7 +99,7 @@ def test_what_ends_before_its_commit_is_not_written_and_is_not_said_to_be_safe()
     commits.insert(second)
     commits.take(0.0)
     commits.delete(second)
-    assert commits.done() == []
+    assert commits.done().kept == []
     assert commits.take(0.0) == commit(delete=(2,))
 
 

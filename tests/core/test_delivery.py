@@ -3,9 +3,10 @@
 import pytest
 
 from hawk.core.answers import PublishVerdict
-from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT, TRACK, Awaits, Entry, Next, Window
+from hawk.core.delivery import TRACK, Awaits, Entry, Next, obstacle_to
+from hawk.core.window import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT, Window
 from hawk.messages import Reply
-from hawk.packets import AckKind, Acknowledgement, Connack
+from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import FateKind, Message
 
 NEW, LIVING = Connack(), Connack(session_present=True)
@@ -22,8 +23,14 @@ def entries(count: int, qos: int = 1, payload: bytes = b"") -> list[Entry]:
 
 def opened(connack: Connack = NEW, *, max_inflight: int = 1000) -> Window:
     window = Window(max_inflight)
-    assert window.open(connack) == []
+    assert window.open(connack) == ([], [], [])
     return window
+
+
+def resumed(window: Window, *, ready: bool = True) -> list[Publish | Acknowledgement]:
+    packets, prepared, _ = window.resume(0.0, ready=ready)
+    assert prepared == []
+    return packets
 
 
 def test_the_table_has_a_row_for_all_that_an_entry_can_hear() -> None:
@@ -90,7 +97,7 @@ def test_an_identifier_waiting_to_be_sent_again_is_not_given_to_another() -> Non
         window.send(entry)
     window.close()
     window.open(Connack(session_present=True, receive_maximum=1))
-    window.resume(ready=True)
+    resumed(window)
     window.acknowledge(Acknowledgement(AckKind.PUBACK, 1))
     (other,) = entries(1)
     for _ in range(HIGHEST_IDENTIFIER):
@@ -99,14 +106,43 @@ def test_an_identifier_waiting_to_be_sent_again_is_not_given_to_another() -> Non
         window.acknowledge(Acknowledgement(AckKind.PUBACK, identifier))
 
 
+@pytest.mark.parametrize("qos", [1, 2])
+def test_with_a_store_an_identifier_is_free_when_the_deletion_is_committed(qos: int) -> None:
+    window = Window(HIGHEST_IDENTIFIER, durable=True)
+    window.open(NEW)
+    (first, other) = entries(2, qos=qos)
+    window.send(first)
+    if qos == 2:
+        window.acknowledge(Acknowledgement(AckKind.PUBREC, 1))
+    assert window.acknowledge(Acknowledgement(AckKind.PUBACK if qos == 1 else AckKind.PUBCOMP, 1))[0] is Next.COMPLETE
+    (pebble,) = entries(1)
+    for _ in range(HIGHEST_IDENTIFIER):
+        identifier = window.send(pebble).identifier
+        assert identifier != 1
+        window.complete_run([identifier])
+        window.free([identifier])
+    window.free([1])
+    identifiers = set()
+    for _ in range(HIGHEST_IDENTIFIER):
+        identifiers.add(window.send(other).identifier)
+        window.complete_run([other.identifier])
+        if other.message.qos == 2:
+            window.acknowledge(Acknowledgement(AckKind.PUBREC, other.identifier))
+            window.acknowledge(Acknowledgement(AckKind.PUBCOMP, other.identifier))
+            other.awaits = Awaits.PUBREC
+        window.free([other.identifier])
+    assert 1 in identifiers
+
+
 def test_an_identifier_under_which_the_broker_may_hold_a_message_is_not_used_again_in_its_session() -> None:
     """It would take another QoS 2 message of that identifier for a repeat, and swallow it."""
     window = opened()
     (given_up,) = entries(1, qos=2, payload=b"x" * 50)
     window.send(given_up)
     window.close()
-    ((ended, fate),) = window.open(TOO_SMALL)
-    assert (ended, fate.kind) == (given_up, FateKind.DEAD_LETTERED)
+    window.open(TOO_SMALL)
+    ((ended, fate, may_hold),) = window.give_up(lambda entry: obstacle_to(entry.message, TOO_SMALL))
+    assert (ended, fate.kind, may_hold) == (given_up, FateKind.DEAD_LETTERED, True)
     (other,) = entries(1)
     for _ in range(HIGHEST_IDENTIFIER):
         identifier = window.send(other).identifier
@@ -170,9 +206,9 @@ def test_what_is_unfinished_keeps_its_order_over_links_that_die_half_way() -> No
     window.close()
     for connack in (Connack(session_present=True, receive_maximum=2), Connack(receive_maximum=3)):
         window.open(connack)
-        resumed = window.resume(ready=True)
-        assert [packet.identifier for packet in resumed] == [entry.identifier for entry in order[: len(resumed)]]
-        assert window.resume(ready=True) == []
+        packets = resumed(window)
+        assert [packet.identifier for packet in packets] == [entry.identifier for entry in order[: len(packets)]]
+        assert resumed(window) == []
         assert window.entries() == order
         window.close()
     assert window.returned == 5
@@ -185,12 +221,12 @@ def test_a_half_resent_new_session_that_lives_on_repeats_what_it_knows_and_sends
     window.send(second)
     window.close()
     window.open(Connack(receive_maximum=1))
-    assert window.resume(ready=False) == []
-    (packet,) = window.resume(ready=True)
+    assert resumed(window, ready=False) == []
+    (packet,) = resumed(window)
     assert (packet.identifier, window.in_flight, window.returned) == (3, 1, 1)
     window.close()
     window.open(LIVING)
-    assert [(p.identifier, p.duplicate) for p in window.resume(ready=True) if not isinstance(p, Acknowledgement)] == [
+    assert [(p.identifier, p.duplicate) for p in resumed(window) if not isinstance(p, Acknowledgement)] == [
         (3, True),
         (4, False),
     ]

@@ -1,8 +1,9 @@
-"""Promises C2, C3 and C4 of the outbox, under a broker that answers anything and links that die at any point.
+"""Promises C1 to C4 of the outbox, under a broker that answers anything, links that die and processes that crash at any point.
 
 The machine is an onlooker: it knows what was offered, what senders were told, what went on the wire, what the broker
 said and what the disk holds. The rules do what the Queue keeper, the store and the broker can do, in any order; every
-packet and every answer is judged when it leaves the outbox. Links open and die along the connection table.
+packet and every answer is judged when it leaves the outbox. Links open and die along the connection table. A crash leaves
+what the disk holds, with the commit under way applied or not; the broker keeps its session.
 """
 
 import math
@@ -15,18 +16,25 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hawk.config import Config, OverflowPolicy, ReconnectionConfig
 from hawk.core.answers import PublishVerdict, judge_puback
+from hawk.core.backlog import Paging
 from hawk.core.connection import Effect, Happening, State, advance
-from hawk.core.delivery import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.outbox import Outbox
+from hawk.core.window import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.wire_size import publish_size_bytes
-from hawk.messages import Commit, Offer, Reply, ReplyReference
+from hawk.messages import Commit, Identity, Offer, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
-from hawk.values import FateKind, Message
+from hawk.stores.memory import Disk
+from hawk.values import Cause, CauseKind, Fate, FateKind, Ledger, Message, Properties, Stage
 
 NEVER_ACCEPTED = {FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED}
 CODES = (0x00, 0x00, 0x10, 0x80, 0x97, 0x87, 0x99, 0x92, 0xFF)
 PAYLOADS = {"small": b"", "middling": b"x" * 60, "huge": b"x" * 1_500_000}
 KINDS = st.tuples(st.sampled_from(("small", "small", "middling", "huge")), st.sampled_from((1, 2, 0)))
+PAGINGS = (Paging(), Paging(2, 1000, 1, 1000), Paging(0, 1000, 3, 100), Paging(3, 64_000_000, 2, 2_000_000))
+EXPIRIES = (None, None, None, 4.0, 30.0)
+TOPICS = ("t", "t", "t", "l/1", "l/2")
+BY_THE_BROKER = Cause(CauseKind.CLOSED_BY_PEER, "closed")
+BY_THE_NETWORK = Cause(CauseKind.HUNG_UP, "silent")
 MOSTLY = st.sampled_from((True, True, True, False))
 
 
@@ -49,13 +57,23 @@ class Track:
     acknowledged: bool = False
     forgotten: bool = False
     written: bool = False
+    recovered: bool = False
+    alone_at_losses: int = 0
+    offered_at: float = 0.0
+    accepted_at: float = math.inf
 
 
 class Sender:
-    """A reply reference that nobody holds; its identity names the offer."""
+    """A sender who listens; its identity names the offer."""
 
     def __call__(self) -> Reply | None:
-        return None
+        return self
+
+    def accept(self, ledger: Ledger, messages: int = 1) -> None:
+        raise AssertionError("the keeper calls this, and there is none")
+
+    def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
+        raise AssertionError("the keeper calls this, and there is none")
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -65,8 +83,11 @@ class OutboxMachine(RuleBasedStateMachine):
         most_bytes=st.sampled_from((150, 4_000_000, 64_000_000)),
         max_inflight=st.sampled_from((1, 3, 1000)),
         stops=st.booleans(),
+        paging=st.sampled_from(PAGINGS),
     )
-    def begin(self, durable: bool, overflow: OverflowPolicy, most_bytes: int, max_inflight: int, stops: bool) -> None:
+    def begin(
+        self, durable: bool, overflow: OverflowPolicy, most_bytes: int, max_inflight: int, stops: bool, paging: Paging
+    ) -> None:
         self.config = Config(
             message_queue_size=6,
             message_queue_bytes=most_bytes,
@@ -74,17 +95,28 @@ class OutboxMachine(RuleBasedStateMachine):
             max_inflight=max_inflight,
             message_retry_limit=2,
             ack_timeout_s=10.0,
+            latest=("l/+",),
             reconnection=ReconnectionConfig(initial_retry_delay=1.0, max_retry_delay=8.0),
         )
         self.durable, self.stops_at_the_end = durable, stops
-        self.outbox = Outbox(self.config, durable=durable)
+        self.paging = paging
+        self.identity = Identity("machine", session=False)
+        self.outbox = Outbox(self.config, durable=durable, identity=self.identity, paging=paging)
+        if durable:
+            self.outbox.recover(Recovered(), 0.0)
         self.outbox.watch_fates(True)
         self.now = 0.0
+        self.serials = 0
         self.tracks: dict[int, Track] = {}
+        self.session: dict[int, int] = {}
+        self.delivered: Counter[int] = Counter()
+        self.acknowledged_on_this_link = False
+        self.reading: ReadPage | None = None
         self.positions = 0
         self.offered = self.offered_bytes = 0
         self.commit: Commit | None = None
-        self.disk: dict[int, int] = {}
+        self.disk = Disk()
+        self.serials_on_disk: dict[int, int] = {}
         self.state = State.DISCONNECTED
         self.connack: Connack | None = None
         self.connacks: list[Connack] = []
@@ -106,7 +138,14 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(
         kinds=st.lists(
-            st.tuples(st.sampled_from(sorted(PAYLOADS)), st.sampled_from((0, 1, 1, 2))), min_size=1, max_size=9
+            st.tuples(
+                st.sampled_from(sorted(PAYLOADS)),
+                st.sampled_from((0, 1, 1, 2)),
+                st.sampled_from(EXPIRIES),
+                st.sampled_from(TOPICS),
+            ),
+            min_size=1,
+            max_size=9,
         ),
         retain=st.booleans(),
         within_room=st.booleans(),
@@ -114,32 +153,40 @@ class OutboxMachine(RuleBasedStateMachine):
         acts=MOSTLY,
     )
     def offer(
-        self, kinds: list[tuple[str, int]], retain: bool, within_room: bool, never_waits: bool, acts: bool
+        self,
+        kinds: list[tuple[str, int, float | None, str]],
+        retain: bool,
+        within_room: bool,
+        never_waits: bool,
+        acts: bool,
     ) -> None:
         reply = Sender()
         batch = []
         room = self.outbox.room()
-        for size, qos in kinds:
-            serial = len(self.tracks)
-            message = Message("t", b"%d:" % serial + PAYLOADS[size], qos, retain and size == "small")
+        for size, qos, expiry_s, topic in kinds:
+            serial = self.serials
+            message = Message(topic, b"%d:" % serial + PAYLOADS[size], qos, retain and size == "small")
+            if expiry_s is not None:
+                message = message._replace(properties=Properties(expiry_s=expiry_s))
             if within_room and not self.durable:
                 if self.offered >= room.messages or self.offered_bytes + message.size_bytes > room.size_bytes:
                     break
                 self.offered += 1
                 self.offered_bytes += message.size_bytes
-            self.tracks[serial] = Track(message, reply)
+            self.serials += 1
+            self.tracks[serial] = Track(message, reply, offered_at=self.now)
             batch.append(message)
         if not batch:
             return
         asks = self.durable or not within_room
-        self.outbox.offer(Offer(tuple(batch), reply, asks=asks, refuse_if_full=asks and never_waits))
+        self.outbox.offer(Offer(tuple(batch), reply, asks=asks, refuse_if_full=asks and never_waits), self.now)
         if not asks:
             for message in batch:
                 self.accept(self.tracks[serial_of(message)])
         self.hear_answers()
         if asks and never_waits:
             waiting = [track for track in self.of(reply) if not track.accepted and track.fate is None]
-            assert all(self.durable and track.message.qos for track in waiting), "publish_nowait never waits for room"
+            assert self.durable or not waiting, "publish_nowait never waits for room"
         if acts:
             self.act()
 
@@ -166,42 +213,111 @@ class OutboxMachine(RuleBasedStateMachine):
             packets = self.outbox.take_packets(self.now)
             if (commit := self.outbox.take_commit(self.now)) is not None:
                 assert self.commit is None, "one commit at a time"
-                assert commit.insert or commit.delete
+                assert any((commit.insert, commit.delete, commit.progress, commit.dead, commit.identity))
                 self.commit = commit
+            if (request := self.outbox.take_read(self.now)) is not None:
+                assert self.reading is None, "one reading at a time"
+                self.reading = request
             # Who found room just now may be under way already, and hears of both in one breath.
             self.hear_answers()
             for packet in packets:
                 self.judge(packet)
             self.judge_stall()
             if self.outbox.deadline() > self.now:
+                self.judge_rest()
                 return
         raise AssertionError("a deadline that never moves on is a hot loop")
 
     @rule()
-    @precondition(lambda self: self.commit is not None)
+    @precondition(lambda self: self.commit is not None or self.reading is not None)
     def disk_is_quick(self) -> None:
-        self.commit_succeeds()
-        self.act()
+        for _ in range(10):
+            if self.commit is not None:
+                self.commit_succeeds()
+            if self.reading is not None:
+                self.page_is_read()
+            self.act()
+            if self.commit is None and self.reading is None:
+                break
 
     @rule()
     @precondition(lambda self: self.commit is not None)
     def commit_succeeds(self) -> None:
+        self.apply_commit()
+        self.hear_answers()
+        for number, serial in list(self.serials_on_disk.items()):
+            if not self.is_on_disk(number):
+                del self.serials_on_disk[number]
+                assert self.tracks[serial].fate is not None, "the disk forgets too early"
+        self.outbox.committed()
+
+    def apply_commit(self) -> None:
         commit, self.commit = self.commit, None
         assert commit is not None
+        self.disk.apply(commit, self.now)
         for record in commit.insert:
-            self.disk[record.number] = serial_of(record.message)
-        for number in commit.delete:
-            # One that was dropped while its commit was under way is deleted, also when that commit failed.
-            serial = self.disk.pop(number, None)
-            self.hear_answers()
-            assert serial is None or self.tracks[serial].fate is not None, "the disk forgets too early"
-        self.outbox.committed()
+            self.serials_on_disk[record.number] = serial_of(record.message)
+
+    def is_on_disk(self, number: int) -> bool:
+        return any(record.number == number for record in self.disk.records(self.now))
+
+    def on_disk(self, serial: int) -> bool:
+        return any(serial_of(record.message) == serial for record in self.disk.records(self.now))
 
     @rule()
     @precondition(lambda self: self.commit is not None)
     def commit_fails(self) -> None:
         self.commit = None
         self.outbox.commit_failed("the disk is full", self.now)
+
+    @rule()
+    @precondition(lambda self: self.reading is not None)
+    def page_is_read(self) -> None:
+        request, self.reading = self.reading, None
+        assert request is not None
+        self.outbox.page_read(self.disk.page(request, self.now), self.now)
+
+    @rule()
+    @precondition(lambda self: self.reading is not None)
+    def page_fails(self) -> None:
+        self.reading = None
+        self.outbox.page_failed(self.now)
+
+    @rule(commit_survives=st.booleans(), broker_got=st.booleans())
+    @precondition(lambda self: self.durable and not self.stopping)
+    def crash_and_restart(self, commit_survives: bool, broker_got: bool) -> None:
+        """C1: what was accepted at QoS 1 and 2 is on disk, or has met a fate that was told."""
+        self.hear_answers()
+        if self.commit is not None and commit_survives:
+            self.apply_commit()
+        self.commit = self.reading = None
+        if self.connack is not None:
+            self.lose_link(broker_got)
+        kept = {serial_of(record.message): record for record in self.disk.records(self.now)}
+        for serial, track in self.tracks.items():
+            if track.accepted and track.fate is None and track.message.qos:
+                assert serial in kept, "C1"
+        before, self.tracks = self.tracks, {}
+        self.serials_on_disk = {record.number: serial for serial, record in kept.items()}
+        for serial, record in sorted(kept.items()):
+            track = Track(record.message, before[serial].reply if serial in before else Sender())
+            track.accepted = track.recovered = True
+            track.position = serial + 1
+            track.accepted_at = self.now
+            track.offered_at = -math.inf
+            track.sent = record.identifier != 0
+            track.identifier, track.refusals = record.identifier, record.refusals
+            track.received = record.stage is Stage.RELEASED
+            self.tracks[serial] = track
+        self.identity = self.disk.identity or Identity("machine", session=False)
+        self.outbox = Outbox(self.config, durable=True, identity=self.identity, paging=self.paging)
+        self.outbox.watch_fates(True)
+        self.outbox.recover(self.disk.recovered(self.now), self.now)
+        self.offered = self.offered_bytes = 0
+        self.newest_first = 0
+        self.connacks = []
+        self.state = State.DISCONNECTED
+        self.had_session = self.identity.session
 
     @rule(seconds=st.sampled_from((0.1, 1.0, 9.0, 11.0)))
     def time_passes(self, seconds: float) -> None:
@@ -255,6 +371,9 @@ class OutboxMachine(RuleBasedStateMachine):
     def open(self, connack: Connack) -> None:
         self.happen(*((Happening.OPEN,) if self.state is State.DISCONNECTED else ()), Happening.DIAL, Happening.DIALED)
         self.had_session = True
+        self.acknowledged_on_this_link = False
+        if not connack.session_present:
+            self.session.clear()
         self.connack, self.ready = connack, False
         self.connacks.append(connack)
         self.window = min(connack.receive_maximum, self.config.max_inflight)
@@ -273,17 +392,43 @@ class OutboxMachine(RuleBasedStateMachine):
         self.ready = True
         self.outbox.ready()
 
-    @rule()
-    @precondition(lambda self: bool(self.under_way or self.unsent or self.strays))
-    def link_dies(self) -> None:
+    @rule(broker_got=st.booleans(), by_the_broker=MOSTLY)
+    @precondition(lambda self: self.connack is not None and bool(self.under_way or self.unsent or self.strays))
+    def link_dies(self, *, broker_got: bool, by_the_broker: bool) -> None:
+        self.note_alone(by_the_broker)
+        self.lose_link(broker_got)
+        self.outbox.close(BY_THE_BROKER if by_the_broker else BY_THE_NETWORK)
+
+    def note_alone(self, by_the_broker: bool) -> None:
+        """How often each message was alone in flight when the broker closed a link on which nothing was acknowledged."""
+        if self.acknowledged_on_this_link or not by_the_broker:
+            for track in self.tracks.values():
+                track.alone_at_losses = 0
+        elif len(self.under_way) == 1:
+            (serial,) = self.under_way.values()
+            self.tracks[serial].alone_at_losses += 1
+
+    def lose_link(self, broker_got: bool) -> None:
+        """`broker_got`: what was on the wire has arrived, and only its answers are lost."""
         self.happen(Happening.LOST)
         self.connack = None
+        for identifier, serial in self.under_way.items():
+            track = self.tracks[serial]
+            if broker_got and track.message.qos == 2:
+                if track.received and identifier not in self.releases_owed:
+                    self.session.pop(identifier, None)
+                elif not track.received:
+                    self.broker_takes(identifier, serial)
         self.under_way.clear()
         self.on_this_link.clear()
         self.releases_owed.clear()
         self.strays.clear()
         self.unsent.clear()
-        self.outbox.close()
+
+    def broker_takes(self, identifier: int, serial: int) -> None:
+        """A QoS 2 PUBLISH reaches the broker's session: a new one is delivered, one under a known identifier is a repeat."""
+        known = self.session.setdefault(identifier, serial)
+        assert known == serial, "the broker takes a new QoS 2 message for a repeat of another, and swallows it"
 
     def happen(self, *happenings: Happening) -> None:
         effects: list[Effect] = []
@@ -354,10 +499,14 @@ class OutboxMachine(RuleBasedStateMachine):
             return
         self.progress_at = self.now
         verdict = judge_puback(code)
+        self.acknowledged_on_this_link = True
         if kind is AckKind.PUBREC and verdict is PublishVerdict.DONE:
+            self.broker_takes(identifier, serial)
             track.received = True
             self.releases_owed.add(identifier)
             return
+        if kind is AckKind.PUBCOMP:
+            self.session.pop(identifier, None)
         if kind is AckKind.PUBCOMP or verdict is PublishVerdict.DONE:
             track.acknowledged = True
         elif verdict is PublishVerdict.REFUSED:
@@ -382,6 +531,9 @@ class OutboxMachine(RuleBasedStateMachine):
             assert self.strays[packet.identifier] >= 0, "a PUBREL with 0x92 answers a PUBREC that was not hawk's"
             return
         assert packet.identifier in self.releases_owed, "a PUBREL follows a PUBREC, once a link"
+        if self.durable:
+            stages = [record.stage for record in self.disk.records(self.now) if record.identifier == packet.identifier]
+            assert stages == [Stage.RELEASED], "that the PUBREC came is on disk before the PUBREL"
         self.releases_owed.discard(packet.identifier)
         if serial := self.serial_received(packet.identifier):
             self.under_way[packet.identifier] = serial - 1
@@ -397,15 +549,26 @@ class OutboxMachine(RuleBasedStateMachine):
         serial = serial_of(packet.message)
         track = self.tracks[serial]
         message = track.message
-        assert packet.message is message
+        expiry_s = message.properties.expiry_s
+        if expiry_s is None:
+            assert packet.message is message
+        else:
+            left_s = packet.message.properties.expiry_s
+            assert left_s is not None
+            assert 1 <= left_s <= max(1, math.ceil(expiry_s)), "what is left of its time, and at least a second"
+            assert packet.message._replace(properties=message.properties) == message
         assert not track.acknowledged, "what is acknowledged is never sent again"
         assert not track.received, "no QoS 2 PUBLISH after its PUBREC while the session lives"
         assert track.fate is None, "what has met its fate is never sent"
         assert not self.stopped
         assert not forbids(self.connack, message)
         if self.durable and message.qos:
-            assert serial in self.disk.values(), "what is not committed is never sent"
-        if not track.refusals:
+            (record,) = [each for each in self.disk.records(self.now) if serial_of(each.message) == serial]
+            if message.qos == 2:
+                assert (record.identifier, record.stage) == (packet.identifier, Stage.PUBLISHED), (
+                    "known before it is sent"
+                )
+        if not track.refusals and not (track.recovered and message.qos == 0):
             position = serial + 1 if self.durable else track.position
             assert position > max(self.on_this_link, default=0), "C3: repeats and newcomers in the order of acceptance"
             self.on_this_link.append(position)
@@ -419,6 +582,8 @@ class OutboxMachine(RuleBasedStateMachine):
             self.unsent.append(serial)
             return
         self.judge_identifier(packet, track)
+        if message.qos == 2:
+            assert self.session.get(packet.identifier, serial) == serial, "an identifier that the broker still holds"
         payloads = sum(len(self.tracks[other].message.payload) for other in self.under_way.values())
         assert len(self.under_way) < self.window, "credit, resends included"
         assert not self.under_way or payloads + len(message.payload) <= MOST_BYTES_IN_FLIGHT
@@ -428,14 +593,32 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def judge_identifier(self, packet: Publish, track: Track) -> None:
         if track.identifier:
-            assert packet == Publish(track.message, track.identifier, duplicate=True), "a repeat in a living session"
+            assert packet[1:] == (track.identifier, True), "a repeat in a living session"
             return
         assert not packet.duplicate, "DUP only for a repeat in a session that lives"
-        assert self.ready, "the backlog waits for the subscriptions"
+        left_over = self.connack is not None and self.connack.session_present and (track.sent or track.recovered)
+        assert self.ready or left_over, "the backlog waits for the subscriptions"
         assert 1 <= packet.identifier <= HIGHEST_IDENTIFIER
         taken = [other.identifier for other in self.tracks.values() if other is not track and other.fate is None]
         assert packet.identifier not in taken, "identifiers are unique among the unfinished"
         track.identifier = packet.identifier
+
+    def judge_rest(self) -> None:
+        """At rest nothing waits whose time is over, and of the latest only the newest."""
+        if self.stopping:
+            return
+        in_flight = {*self.under_way.values(), *self.unsent}
+        waiting = [t for s, t in self.tracks.items() if t.accepted and t.fate is None and s not in in_flight]
+        if self.commit is None and self.reading is None:
+            for track in waiting:
+                expiry_s = track.message.properties.expiry_s
+                if expiry_s is not None and not track.received and not track.recovered and not self.pauses:
+                    assert self.now < track.accepted_at + expiry_s or track.identifier, "expired, and not swept"
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the disk fails, so that what it alone has cannot be read."""
+        return self.outbox.troubled
 
     def judge_stall(self) -> None:
         due = bool(self.under_way) and self.now >= self.progress_at + self.config.ack_timeout_s
@@ -446,14 +629,14 @@ class OutboxMachine(RuleBasedStateMachine):
         dropped_on_arrival: set[int] = set()
         for reply, message, fate, messages in self.outbox.take_answers():
             assert messages == 1 or fate is None
-            track = self.tracks[serial_of(message)]
-            assert track.reply is reply
-            assert track.message is message
+            track = self.track_of(reply, message)
+            assert track.reply is reply or track.recovered
+            assert track.message is message or not message.payload or track.recovered
             assert track.fate is None, "one fate, and no word after it"
             if fate is None:
                 assert not track.accepted, "accepted once"
-                if self.durable and message.qos and serial_of(message) not in self.disk.values():
-                    # Only `drop_newest` lets a message in and out in one breath.
+                if self.durable and message.qos and not self.on_disk(serial_of(message)):
+                    # Only a policy lets a message in and out in one breath.
                     dropped_on_arrival.add(serial_of(message))
                 self.accept(track)
                 for serial in range(serial_of(message) + 1, serial_of(message) + messages):
@@ -462,13 +645,24 @@ class OutboxMachine(RuleBasedStateMachine):
                     assert not self.tracks[serial].accepted
                     self.accept(self.tracks[serial])
                 continue
-            if fate.kind is FateKind.DROPPED:
-                dropped_on_arrival.discard(serial_of(message))
+            if fate.kind in (FateKind.DROPPED, FateKind.EXPIRED, FateKind.SUPERSEDED):
+                dropped_on_arrival.discard(serial_of(track.message))
             track.fate = fate.kind
             self.judge_fate(track)
         assert not dropped_on_arrival, "what is not committed is not accepted"
         # Those that spoke since the last answers.
         self.connacks = [] if self.connack is None else [self.connack]
+
+    def track_of(self, reply: ReplyReference, message: Message) -> Track:
+        """Of a message that only the disk has no more is known than its topic and QoS, at a stop not even that."""
+        if message.payload:
+            return self.tracks[serial_of(message)]
+        unsent = [
+            track for _, track in sorted(self.tracks.items()) if track.accepted and not track.fate and not track.sent
+        ]
+        if not message.topic:
+            return next(track for track in unsent if track.reply is reply and track.message.qos)
+        return next(track for track in unsent if track.message[0:3:2] == message[0:3:2])
 
     def judge_fate(self, track: Track) -> None:
         message, fate = track.message, track.fate
@@ -488,17 +682,26 @@ class OutboxMachine(RuleBasedStateMachine):
             assert track.forgotten
         elif fate is FateKind.ABANDONED:
             assert self.stopped
+        elif fate is FateKind.EXPIRED:
+            assert message.properties.expiry_s is not None
+            assert self.now >= track.offered_at + message.properties.expiry_s, "expired too early"
+            assert not track.received, "what the broker has does not expire"
+        elif fate is FateKind.SUPERSEDED:
+            assert message.topic.startswith("l/")
+            mine = serial_of(message)
+            newer = [s for s, other in self.tracks.items() if other.message.topic == message.topic and s > mine]
+            assert any(self.tracks[s].accepted or not self.durable or self.on_disk(s) for s in newer)
         else:
             assert fate is FateKind.DEAD_LETTERED
             gave_up = track.refused_for_good or track.refusals > self.config.message_retry_limit
-            assert gave_up or self.impossible(message)
+            assert gave_up or self.impossible(message) or track.alone_at_losses >= 3, "dead without a reason"
 
     def impossible(self, message: Message) -> bool:
         return any(forbids(connack, message) for connack in self.connacks)
 
     def accept(self, track: Track) -> None:
         self.positions += 1
-        track.accepted, track.position = True, self.positions
+        track.accepted, track.position, track.accepted_at = True, self.positions, self.now
 
     def of(self, reply: ReplyReference) -> list[Track]:
         return [track for track in self.tracks.values() if track.reply is reply]
@@ -515,8 +718,9 @@ class OutboxMachine(RuleBasedStateMachine):
         assert ledger.balance == 0, "C4"
         columns = (ledger.queued, ledger.in_flight, ledger.accepted, ledger.waited, *self.ended().values())
         assert min(columns) >= 0
-        assert ledger.in_flight == len(self.under_way) + len(self.unsent) or self.releases_owed
-        assert ledger.waited <= ledger.accepted
+        if not self.durable:
+            assert ledger.in_flight == len(self.under_way) + len(self.unsent) or self.releases_owed
+            assert ledger.waited <= ledger.accepted
         assert ledger.taken == self.offered
         assert ledger.taken_bytes == self.offered_bytes
 
@@ -557,6 +761,9 @@ class OutboxMachine(RuleBasedStateMachine):
         self.under_way.clear()
         self.unsent.clear()
         self.hear_answers()
+        for track in self.tracks.values():
+            if track.recovered and not track.fate:
+                track.fate = FateKind.STOPPED  # nobody listens, and it is on disk
         assert all(track.fate for track in self.tracks.values() if track.accepted)
         assert not self.outbox.take_packets(self.now + 100)
         kept = [track for track in self.tracks.values() if track.fate is FateKind.STOPPED and track.accepted]
@@ -567,23 +774,26 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.commit_succeeds()
             self.now += 100
             self.commit = self.outbox.take_commit(self.now)
-        assert {id(self.tracks[serial]) for serial in self.disk.values()} == {id(track) for track in kept}
+        left = {serial_of(record.message) for record in self.disk.records(self.now)} - set(self.session.values())
+        assert left <= {serial_of(track.message) for track in kept}
+        assert {serial_of(track.message) for track in kept} <= left | set(self.session.values())
 
     def heal(self) -> None:
         """A good link in a living session, a good disk, an honest broker: everything accepted ends in a fate."""
         if self.connack is not None:
-            self.link_dies()
+            self.link_dies(broker_got=True, by_the_broker=False)
         self.open(Connack(session_present=self.had_session))
         self.subscriptions_are_in()
-        for _ in range(200):
+        for _ in range(300):
             self.act()
             if self.commit is not None:
                 self.commit_succeeds()
-            assert self.under_way or not self.releases_owed
+            if self.reading is not None:
+                self.page_is_read()
             self.settle([self.expected_answer(identifier) for identifier in self.under_way], len(self.unsent))
             ledger = self.outbox.ledger()
             if (
-                not (ledger.queued or ledger.in_flight or self.commit or self.in_line())
+                not (ledger.queued or ledger.in_flight or self.commit or self.reading or self.in_line())
                 and self.outbox.deadline() == math.inf
             ):
                 break
@@ -593,7 +803,13 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         assert not missing, "nothing accepted vanishes"
         assert self.outbox.drained
-        assert not self.disk
+        self.link_dies(broker_got=True, by_the_broker=False)
+        self.open(Connack())
+        self.act()
+        while self.commit is not None:
+            self.commit_succeeds()
+            self.act()
+        assert not self.disk.records(self.now), "the disk forgets all of it"
 
 
 def forbids(connack: Connack, message: Message) -> bool:

@@ -144,6 +144,8 @@ def asked() -> Any:
         ("message_queue_size", [1, 10**6], [0, -1, 1.5, True]),
         ("message_queue_bytes", [None, 1], [0]),
         ("overflow", ["drop_oldest", "drop_newest", "wait", "reject"], ["", None, "drop", []]),
+        ("message_expiry_s", [None, 0.001, 4_294_967_295], [0, -1, 4_294_967_296, "60", math.nan]),
+        ("latest", [(), ("#",), ("a/+/b", "+", "/")], ["a", [], ("",), ("a#",), ("#/a",), ("a+/b",), ("a\0",), (1,)]),
         ("message_retry_limit", [0, 3], [-1]),
         ("max_inflight", [1, 65_023], [0, 65_024]),
         ("receive_maximum", [1, 65_535], [0, 65_536]),

@@ -68,6 +68,8 @@ CONFIGS = st.builds(
     message_queue_size=st.integers(1, UINT32),
     message_queue_bytes=st.none() | st.integers(1, 1 << 62),
     overflow=st.sampled_from(["drop_oldest", "drop_newest", "wait", "reject"]),
+    message_expiry_s=st.none() | seconds(0.001, UINT32),
+    latest=st.lists(st.sampled_from(["#", "+/a", "status/ü/#", "a b"]), max_size=3).map(tuple),
     message_retry_limit=st.integers(0, UINT32),
     max_inflight=st.integers(1, 65_023),
     receive_maximum=st.integers(1, UINT16),
@@ -94,6 +96,7 @@ def load(text: str, suffix: str) -> Config:
 def as_toml(config: Config) -> str:
     """TOML has no null: there, a setting that is null is left out, and so `max_retries` cannot be."""
     given = {name: value for name, value in settings_of(config).items() if value is not None}
+    given["latest"] = ", ".join(config.latest)
     escaped = {name: json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f") for name, value in given.items()}
     return "\n".join(["[mqtt]", *(f"{name} = {value}" for name, value in escaped.items())])
 

@@ -13,7 +13,7 @@ import pytest
 from anyio.abc import TaskGroup
 
 from hawk import Config, ConnectionState, MQTTInterface, ReconnectionConfig, Stopped
-from hawk.messages import Commit
+from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.packets import ConnectRequest
 from hawk.ports import Dialer, Link, Ports
 from hawk.testing.rehearsal import Rehearsal
@@ -244,12 +244,15 @@ class BuggyStore:
 
     durable = True
 
-    async def open(self) -> tuple[()]:
-        return ()
+    async def open(self) -> Recovered:
+        return Recovered()
 
     async def commit(self, changes: Commit) -> None:
         await anyio.sleep_until(CRASHED_AT_S)
         _raise_when_due()
+
+    async def page(self, request: ReadPage) -> Page:
+        return Page((), end=True)
 
     async def aclose(self) -> None:
         return None

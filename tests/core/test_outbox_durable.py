@@ -1,0 +1,354 @@
+"""The outbox with a store: what is on disk before what is on the wire, what is in memory, and what a failing disk holds up."""
+
+from hawk.config import Config
+from hawk.core.backlog import Paging
+from hawk.core.outbox import Outbox
+from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply
+from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
+from hawk.stores.memory import Disk
+from hawk.values import Cause, CauseKind, FateKind, Message, Properties, Stage
+
+NEW, LIVING = Connack(), Connack(session_present=True)
+CLOSED = Cause(CauseKind.CLOSED_BY_PEER, "closed")
+PLAIN = Config()
+WHO = Identity("sensor-1", session=False)
+
+
+def nobody() -> Reply | None:
+    return None
+
+
+def texts(*payloads: str, qos: int = 1, expiry_s: float | None = None, topic: str = "t") -> tuple[Message, ...]:
+    properties = Properties(expiry_s=expiry_s)
+    return tuple(Message(topic, payload.encode(), qos, properties=properties) for payload in payloads)
+
+
+class Desk:
+    """An outbox and its disk, one step at a time."""
+
+    def __init__(self, config: Config = PLAIN, *, disk: Disk | None = None, paging: Paging = Paging()) -> None:
+        self.disk = Disk() if disk is None else disk
+        self.now = 0.0
+        self.identifiers: list[int] = []
+        """Of the PUBLISHes that went out, acknowledged or not."""
+        identity = self.disk.identity or WHO
+        self.outbox = Outbox(config, durable=True, identity=identity, paging=paging)
+        self.outbox.watch_fates(True)
+        self.outbox.recover(self.disk.recovered(self.now), self.now)
+
+    def offer(self, *messages: Message) -> None:
+        self.outbox.offer(Offer(messages, nobody, asks=True), self.now)
+
+    def open(self, connack: Connack = NEW) -> None:
+        self.outbox.open(connack, self.now)
+        self.outbox.ready()
+
+    def sent(self) -> list[Outgoing]:
+        return list(self.outbox.take_packets(self.now))
+
+    def payloads(self) -> list[str]:
+        packets = [packet for packet in self.sent() if isinstance(packet, Publish)]
+        self.identifiers += [packet.identifier for packet in packets]
+        return [packet.message.payload.decode() for packet in packets]
+
+    def commit(self) -> Commit | None:
+        commit = self.outbox.take_commit(self.now)
+        if commit is not None:
+            self.disk.apply(commit, self.now)
+            self.outbox.committed()
+        return commit
+
+    def settle(self, kind: AckKind, *identifiers: int, code: int = 0) -> None:
+        self.outbox.settle([Acknowledgement(kind, identifier, code) for identifier in identifiers], 0, self.now)
+
+    def read(self) -> None:
+        request = self.outbox.take_read(self.now)
+        assert request is not None
+        self.outbox.page_read(self.disk.page(request, self.now), self.now)
+
+    def run(self) -> list[str]:
+        """Go on until nothing happens by itself; the payloads that went out."""
+        out: list[str] = []
+        while True:
+            out += self.payloads()
+            request = self.outbox.take_read(self.now)
+            if request is not None:
+                self.outbox.page_read(self.disk.page(request, self.now), self.now)
+            if self.commit() is None and request is None:
+                return out
+
+    def told(self) -> list[tuple[str, str]]:
+        answers = self.outbox.take_answers()
+        return [(told.message.payload.decode(), told.fate.kind.value) for told in answers if told.fate is not None]
+
+
+class TestQoS2:
+    """Identifier before PUBLISH, PUBREC before PUBREL, deletion before the identifier is free."""
+
+    def test_each_stage_is_on_disk_before_the_packet_that_tells_it(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", qos=2))
+        desk.commit()
+        desk.open()
+        assert desk.sent() == []
+        commit = desk.commit()
+        assert commit is not None
+        assert commit.progress == (Progress(1, 1, Stage.PUBLISHED, 0),)
+        assert commit.identity == Identity("sensor-1", session=True)
+        (packet,) = desk.sent()
+        assert packet == Publish(texts("a", qos=2)[0], 1)
+        desk.settle(AckKind.PUBREC, 1)
+        assert desk.sent() == []
+        commit = desk.commit()
+        assert commit is not None
+        assert commit.progress == (Progress(1, 1, Stage.RELEASED, 0),)
+        assert desk.sent() == [Acknowledgement(AckKind.PUBREL, 1)]
+        desk.settle(AckKind.PUBCOMP, 1)
+        commit = desk.commit()
+        assert commit is not None
+        assert commit.delete == (1,)
+
+    def test_what_comes_behind_waits_for_it_and_keeps_its_place(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a"), *texts("b", qos=2), *texts("c"), *texts("d", qos=0), *texts("e", qos=2))
+        desk.commit()
+        desk.open()
+        assert desk.payloads() == ["a"]
+        commit = desk.commit()
+        assert commit is not None
+        assert [progress.number for progress in commit.progress] == [2, 5], "one commit for all of the window"
+        assert desk.payloads() == ["b", "c", "d", "e"]
+
+    def test_after_a_restart_left_overs_first_with_their_identifiers_and_the_session(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", "b"), *texts("c", "d", qos=2))
+        desk.run()
+        desk.open()
+        assert desk.run() == ["a", "b", "c", "d"]
+        desk.settle(AckKind.PUBACK, 1)
+        desk.settle(AckKind.PUBREC, 3)
+        desk.commit()
+        again = Desk(disk=desk.disk)
+        again.offer(*texts("e"))
+        again.commit()
+        again.outbox.open(LIVING, 0.0)
+        packets = again.sent()
+        assert packets[0] == Acknowledgement(AckKind.PUBREL, 3)
+        rest = [(p.message.payload, p.identifier, p.duplicate) for p in packets[1:] if isinstance(p, Publish)]
+        assert rest == [(b"b", 1, False), (b"d", 4, True)], "left-overs in their order; at QoS 1 under a new identifier"
+        again.outbox.ready()
+        assert again.payloads() == ["e"]
+
+    def test_a_new_session_publishes_anew_and_tells_what_it_can_not_know(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("c", "d", qos=2))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.settle(AckKind.PUBREC, 1)
+        desk.commit()
+        again = Desk(disk=desk.disk)
+        again.open()
+        assert again.run() == ["d"]
+        assert again.told() == [("c", "unknown")]
+        (record,) = again.disk.records(0.0)
+        assert record.identifier not in (0, 1, 2)
+
+
+class TestMemory:
+    def test_a_backlog_is_read_in_pages_in_order_and_only_a_page_is_in_memory(self) -> None:
+        desk = Desk(Config(message_queue_size=10_000, max_inflight=10), paging=Paging(20, 10_000, 8, 10_000))
+        for first in range(0, 500, 100):
+            desk.offer(*texts(*map(str, range(first, first + 100))))
+            desk.commit()
+        assert desk.outbox.in_memory <= 20
+        assert desk.outbox.ledger().queued == 500
+        desk.open()
+        arrived: list[str] = []
+        while arrived != [str(number) for number in range(500)]:
+            out = desk.run()
+            assert out, f"stuck after {len(arrived)}"
+            arrived += out
+            assert desk.outbox.in_memory <= 20
+            desk.settle(AckKind.PUBACK, *desk.identifiers)
+        desk.run()
+        assert desk.disk.records(0.0) == []
+
+    def test_the_oldest_on_disk_is_read_before_it_is_dropped(self) -> None:
+        desk = Desk(Config(message_queue_size=5), paging=Paging(0, 1000, 2, 1000))
+        desk.offer(*texts("a", "b", "c", "d", "e"))
+        desk.run()
+        desk.offer(*texts("f", "g", "h"))
+        desk.run()
+        desk.run()
+        assert desk.told() == [("a", "dropped"), ("b", "dropped"), ("c", "dropped")]
+        assert [record.message.payload for record in desk.disk.records(0.0)] == [b"d", b"e", b"f", b"g", b"h"]
+
+    def test_records_that_a_store_has_lost_are_damaged_and_block_nothing(self) -> None:
+        disk = Disk()
+        outbox = Outbox(Config(), durable=True)
+        outbox.recover(Recovered(queued=3, queued_bytes=30, last_number=3), 0.0)
+        assert outbox.take_read(0.0) is not None
+        outbox.page_read(disk.page(ReadPage(0, 1000, 1_000_000), 0.0), 0.0)
+        ledger = outbox.ledger()
+        assert (ledger.damaged, ledger.queued, ledger.balance) == (3, 0, 0)
+        assert outbox.take_read(0.0) is None
+
+
+class TestTrouble:
+    """While commits fail QoS 1 goes on with acknowledgements in memory, at most a window of them; QoS 2 pauses."""
+
+    def test_qos_1_goes_on_for_a_window_and_qos_2_pauses(self) -> None:
+        desk = Desk(Config(max_inflight=4))
+        desk.offer(*texts(*map(str, range(10))), *texts("two", qos=2))
+        desk.run()
+        desk.open()
+        desk.commit()
+        out, now = [], 0.0
+        while packets := [packet for packet in desk.outbox.take_packets(now) if isinstance(packet, Publish)]:
+            out += [packet.message.payload.decode() for packet in packets]
+            desk.settle(AckKind.PUBACK, *(packet.identifier for packet in packets))
+            if desk.outbox.take_commit(now) is not None:
+                desk.outbox.commit_failed("the disk is full", now)
+            now += 100
+        assert out == ["0", "1", "2", "3"]
+        desk.offer(*texts("new"))
+        desk.outbox.take_commit(now)
+        desk.outbox.commit_failed("the disk is full", now)
+        assert ("new", "unavailable") in desk.told()
+        desk.now = now + 100
+        arrived: list[str] = []
+        for _ in range(5):
+            arrived += desk.run()
+            desk.settle(AckKind.PUBACK, *desk.identifiers)
+        assert arrived == ["4", "5", "6", "7", "8", "9", "two"], "and heals by itself"
+
+
+class TestLatest:
+    CONFIG = Config(latest=("state/#", "other"), message_queue_size=100)
+
+    def test_a_newer_one_takes_the_place_in_memory_and_on_disk(self) -> None:
+        desk = Desk(self.CONFIG, paging=Paging(0, 1000, 10, 1000))
+        desk.offer(*texts("1", topic="state/a"), *texts("x"), *texts("2", topic="state/b"))
+        desk.run()
+        desk.offer(*texts("3", topic="state/a"), *texts("y"))
+        desk.run()
+        told = desk.outbox.take_answers()
+        assert [(t.message.topic, t.fate.kind) for t in told if t.fate is not None] == [
+            ("state/a", FateKind.SUPERSEDED)
+        ]
+        desk.open()
+        assert desk.run() == ["x", "2", "3", "y"]
+        assert desk.outbox.ledger().balance == 0
+
+    def test_a_disk_that_fails_costs_only_the_newer_one(self) -> None:
+        desk = Desk(self.CONFIG)
+        desk.offer(*texts("old", topic="state/a"))
+        desk.run()
+        desk.offer(*texts("new", topic="state/a"))
+        desk.outbox.take_commit(0.0)
+        desk.outbox.commit_failed("the disk is full", 0.0)
+        assert desk.told() == [("new", "unavailable")]
+        desk.open()
+        assert desk.payloads() == ["old"]
+
+    def test_it_needs_no_room_of_its_own(self) -> None:
+        outbox = Outbox(Config(latest=("state/#",), message_queue_size=2, overflow="reject"))
+        for message in (*texts("1", topic="state/a"), *texts("x"), *texts("2", topic="state/a")):
+            outbox.offer(Offer((message,), nobody, asks=True), 0.0)
+        kinds = [told.fate.kind for told in outbox.take_answers() if told.fate is not None]
+        assert kinds == [FateKind.SUPERSEDED]
+
+    def test_after_a_crash_between_the_two_only_the_newer_one_is_left(self) -> None:
+        desk = Desk(self.CONFIG)
+        desk.offer(*texts("old", topic="state/a"))
+        desk.run()
+        desk.offer(*texts("new", topic="state/a"))
+        desk.commit()
+        assert len(desk.disk.records(0.0)) == 2
+        again = Desk(self.CONFIG, disk=desk.disk)
+        again.open()
+        assert again.run() == ["new"]
+        assert again.outbox.ledger().superseded == 1
+
+
+class TestExpiry:
+    def test_swept_at_its_instant_in_memory_and_on_disk_and_told(self) -> None:
+        for paging in (Paging(), Paging(0, 1000, 10, 1000)):
+            desk = Desk(paging=paging)
+            desk.offer(*texts("late", expiry_s=50.0), *texts("soon", expiry_s=10.0), *texts("never"))
+            desk.run()
+            desk.told()
+            assert desk.outbox.deadline() == 10.0
+            desk.now = 10.0
+            desk.run()
+            assert desk.told() == [("soon", "expired")]
+            desk.now = 49.5
+            desk.open()
+            assert desk.run() == ["late", "never"]
+
+    def test_the_rest_of_its_time_goes_along(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", expiry_s=50.0))
+        desk.run()
+        desk.now = 20.5
+        desk.open()
+        (packet,) = desk.sent()
+        assert isinstance(packet, Publish)
+        assert packet.message.properties.expiry_s == 30.0
+
+    def test_what_a_link_left_unfinished_expires_and_what_the_broker_has_does_not(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("one", expiry_s=10.0), *texts("two", "got", qos=2, expiry_s=10.0))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.settle(AckKind.PUBREC, 3)
+        desk.run()
+        desk.outbox.close(CLOSED)
+        desk.told()
+        desk.now = 10.0
+        desk.run()
+        assert desk.told() == [("one", "expired"), ("two", "expired")]
+        assert [record.message.payload for record in desk.disk.records(10.0)] == [b"two", b"got"], (
+            "its identifier lives"
+        )
+        desk.open(LIVING)
+        assert desk.sent() == [Acknowledgement(AckKind.PUBREL, 3)]
+        desk.outbox.close(CLOSED)
+        desk.open(NEW)
+        desk.run()
+        assert desk.disk.records(10.0) == [], "a new session knows nothing of it"
+
+    def test_in_flight_it_waits_for_its_answer(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", expiry_s=10.0))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.now = 11.0
+        desk.run()
+        desk.settle(AckKind.PUBACK, 1)
+        assert desk.told() == [("a", "acknowledged")]
+
+
+class TestPoison:
+    def test_one_message_that_kills_every_link_is_set_aside_and_the_rest_flows(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", "bad", "c"))
+        desk.run()
+        delivered: list[str] = []
+        for links in range(20):
+            desk.open(LIVING if links else NEW)
+            while packets := [packet for packet in desk.sent() if isinstance(packet, Publish)]:
+                payloads = [packet.message.payload.decode() for packet in packets]
+                if "bad" in payloads:
+                    break  # it kills the link before any of them is answered
+                delivered += payloads
+                desk.settle(AckKind.PUBACK, *(packet.identifier for packet in packets))
+            desk.outbox.close(CLOSED)
+            desk.run()
+        assert delivered == ["a", "c"]
+        assert [letter.record.message.payload for letter in desk.disk.dead.values()] == [b"bad"]
+        assert desk.outbox.ledger().balance == 0
+        assert desk.disk.records(0.0) == []
