@@ -588,9 +588,11 @@ def _ports_of(config: Config) -> Ports:
     if config.outbox is None:
         return Ports(NetworkDialer(config), None, wall_clock, Random())
     from hawk.stores.sqlite import SQLiteStore  # not every Python has SQLite
+    from hawk.stores.sqlite_inbox import SQLiteInboxStore
 
     store = SQLiteStore(config.outbox, durability=config.durability, wall_clock=wall_clock)
-    return Ports(NetworkDialer(config), store, wall_clock, Random())
+    inbox_store = SQLiteInboxStore(config.outbox, durability=config.durability)
+    return Ports(NetworkDialer(config), store, wall_clock, Random(), inbox_store=inbox_store)
 
 
 def _valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:

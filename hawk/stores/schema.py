@@ -40,6 +40,12 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX expiry_calendar ON expiry (boot, calendar)",
         "CREATE TABLE latest (number INTEGER PRIMARY KEY)",
     ),
+    (
+        # What receiving remembers of the broker's session: QoS 2 messages under way, and the filters subscribed.
+        "CREATE TABLE inbound (identifier INTEGER PRIMARY KEY, key TEXT NOT NULL, handled INTEGER NOT NULL,"
+        " checksum INTEGER NOT NULL)",
+        "CREATE TABLE subscribed (filter TEXT PRIMARY KEY)",
+    ),
 )
 
 VERSION: Final = len(STEPS)

@@ -1,0 +1,139 @@
+"""The inbox in the outbox file: two tables of its own, written by a connection and a thread of its own.
+
+So that what one broker's session holds, in both directions, is remembered in one file. The outbox opens the file first: its
+lock keeps other processes out, and its schema has made the tables.
+"""
+
+import logging
+import sqlite3
+from os import PathLike
+from pathlib import Path
+
+import anyio
+
+from hawk.errors import StoreFailed
+from hawk.eventlog import log_event
+from hawk.messages import InboxCommit, InboxRecord, InboxRecovered
+from hawk.offload import Worker
+from hawk.stores.outbox_file import Durability
+from hawk.stores.rows import checksum_of
+
+logger = logging.getLogger("hawk.store")
+
+_BUSY_S = 5.0
+_PATIENCE_S = 0.5
+
+
+class SQLiteInboxStore:
+    """An `InboxStore` in the outbox file at `path`, which an outbox store has open. `durability` is as there."""
+
+    def __init__(self, path: str | PathLike[str], *, durability: Durability = "power") -> None:
+        self._tables = _InboxTables(Path(path).absolute(), durability)
+        self._name = f"hawk inbox {Path(path).name}"
+        self._worker: Worker | None = None
+
+    async def open(self) -> InboxRecovered:
+        """Say what an earlier process left. Raises `StoreFailed`. Cancelled, what was opened is closed."""
+        if self._worker is not None and not self._worker.has_ended:
+            raise StoreFailed(f"the thread {self._worker.name!r} still waits for the disk")
+        self._worker = Worker(self._name)
+        try:
+            return await self._worker.run(self._tables.read)
+        except BaseException:
+            with anyio.move_on_after(_PATIENCE_S, shield=True):
+                await self.aclose()
+            raise
+
+    async def commit(self, changes: InboxCommit) -> None:
+        """Write all of `changes` or nothing. Raises `StoreFailed`. Cancelling: written or not, never half."""
+        if self._worker is None or self._worker.has_ended:
+            raise StoreFailed("the inbox is not open")
+        await self._worker.run(lambda: self._tables.write(changes))
+
+    async def aclose(self) -> None:
+        """Close, and end the thread. Idempotent. Cancelled, both happen once the disk lets go of the thread."""
+        if self._worker is not None:
+            await self._worker.aclose(last=self._tables.close)
+
+
+class _InboxTables:
+    """The SQL of it. Blocking, and of one thread."""
+
+    def __init__(self, path: Path, durability: Durability) -> None:
+        self._path = path
+        self._durability = durability
+        self._connection: sqlite3.Connection | None = None
+
+    def read(self) -> InboxRecovered:
+        """Everything that is sound. A damaged row is forgotten: its message may then be delivered once more."""
+        try:
+            connection = self._connected()
+            rows = connection.execute(
+                "SELECT identifier, key, handled, checksum FROM inbound ORDER BY rowid"
+            ).fetchall()
+            filters = connection.execute("SELECT filter FROM subscribed ORDER BY rowid").fetchall()
+        except sqlite3.Error as error:
+            self.close()
+            raise self._failure(error) from error
+        sound = [
+            InboxRecord(identifier, key, bool(handled))
+            for identifier, key, handled, checksum in rows
+            if checksum == checksum_of(identifier, key, handled)
+        ]
+        if len(sound) < len(rows):
+            log_event(logger, logging.ERROR, "inbox damaged", path=self._path, messages=len(rows) - len(sound))
+        return InboxRecovered(tuple(sound), tuple(text for (text,) in filters))
+
+    def write(self, changes: InboxCommit) -> None:
+        """In one transaction; after a failure once more on a new connection, for writing it twice changes nothing."""
+        try:
+            self._apply(changes)
+        except sqlite3.Error:
+            self.close()
+            try:
+                self._apply(changes)
+            except sqlite3.Error as error:
+                self.close()
+                raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Close the connection. Idempotent; never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except sqlite3.Error as error:
+                log_event(logger, logging.DEBUG, "inbox not closed well", path=self._path, why=str(error))
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = sqlite3.connect(
+                f"{self._path.as_uri()}?mode=rw", timeout=_BUSY_S, isolation_level=None, uri=True
+            )
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if self._durability == 'power' else 'NORMAL'}")
+        return self._connection
+
+    def _apply(self, changes: InboxCommit) -> None:
+        connection = self._connected()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if changes.forget:
+                connection.execute("DELETE FROM inbound")
+            connection.executemany("DELETE FROM inbound WHERE identifier = ?", [(each,) for each in changes.delete])
+            connection.executemany(
+                "INSERT OR REPLACE INTO inbound VALUES (?, ?, ?, ?)",
+                [
+                    (*record, checksum_of(record.identifier, record.key, int(record.handled)))
+                    for record in changes.insert
+                ],
+            )
+            connection.executemany("DELETE FROM subscribed WHERE filter = ?", [(text,) for text in changes.leave])
+            connection.executemany("INSERT OR IGNORE INTO subscribed VALUES (?)", [(text,) for text in changes.join])
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _failure(self, error: sqlite3.Error) -> StoreFailed:
+        return StoreFailed(f"{self._path}: {error}")
