@@ -30,6 +30,9 @@ MESSAGES_WITHOUT_YIELDING = 64
 MESSAGES_WITHOUT_THE_CLOCK = 8
 LONGEST_WITHOUT_YIELDING_S = 0.001
 
+QUIET_AFTER_FAILURE_S = 60.0
+"""After an ERROR about a handler that failed: for so long its further failures are only counted."""
+
 Handler = Callable[[ReceivedMessage], Awaitable[object]]
 """What an application handles one message with. If it raises, the message is given again."""
 AckMode = Literal["auto", "manual"]
@@ -75,7 +78,7 @@ class Subscription:
         self._tasks: TaskGroup | None = None
         self._idle: set[anyio.CancelScope] = set()
         self._leaving = False
-        self._failing = False
+        self._failure_told_at = -math.inf
 
     # ------------------------------------------------------------------------------------- as a block
 
@@ -234,15 +237,15 @@ class Subscription:
             self._expects_again = True
             await self._tell(Returned(self._number, (delivered.delivery,)))
             return
-        self._failing = False
         if self._automatic or not delivered.message.qos:
             await self._tell(Handled(self._number, (delivered.delivery,)))
 
     def _log_failure(self, error: Exception, delivered: Delivered) -> None:
-        """Once, until the handler succeeds again. Without the error's own text, which may quote the payload."""
-        if self._failing:
+        """Once a minute at most. Without the error's own text, which may quote the payload."""
+        now = anyio.current_time()
+        if now < self._failure_told_at + QUIET_AFTER_FAILURE_S:
             return
-        self._failing = True
+        self._failure_told_at = now
         raised_in = traceback.extract_tb(error.__traceback__)[-1]
         log_event(
             logger,
