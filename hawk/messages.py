@@ -644,9 +644,13 @@ class Report(NamedTuple):
 
 
 class Watch(NamedTuple):
-    """From an application: send every event to this channel until nobody reads it."""
+    """From an application: send every event to this channel until nobody reads it.
+
+    `missed` is for the end: how many more there were that found no room.
+    """
 
     events: Channel[Event]
+    missed: Channel[Missed] | None = None
 
 
 ToStatsCollector = Report | Watch

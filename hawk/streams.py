@@ -3,9 +3,8 @@
 from contextlib import suppress
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 
-from hawk.messages import Event, Watch, WatchFates
+from hawk.messages import Event, Missed, Watch, WatchFates
 from hawk.wiring import Service
 
 EVENTS_KEPT = 10_000
@@ -17,11 +16,9 @@ class EventStream:
     def __init__(self, watchers: "Watchers") -> None:
         self._watchers = watchers
         self._sender, self._events = anyio.create_memory_object_stream[Event](EVENTS_KEPT)
-
-    @property
-    def sender(self) -> MemoryObjectSendStream[Event]:
+        self._missed_sender, self._missed = anyio.create_memory_object_stream[Missed](1)
+        self.watch = Watch(self._sender, self._missed_sender)
         """What the Stats collector is given."""
-        return self._sender
 
     def __aiter__(self) -> "EventStream":
         return self
@@ -32,14 +29,17 @@ class EventStream:
         try:
             return await self._events.receive()
         except (anyio.EndOfStream, anyio.ClosedResourceError):
-            self.close()
-            raise StopAsyncIteration from None
+            try:
+                return self._missed.receive_nowait()
+            except (anyio.WouldBlock, anyio.EndOfStream, anyio.ClosedResourceError):
+                self.close()
+                raise StopAsyncIteration from None
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
         self._watchers.leave(self)
-        self._sender.close()
-        self._events.close()
+        for end in (self._sender, self._events, self._missed_sender, self._missed):
+            end.close()
 
     def __del__(self) -> None:
         self.close()
@@ -50,7 +50,7 @@ class Watchers:
 
     def __init__(self) -> None:
         self._service: Service | None = None
-        self._waiting: list[MemoryObjectSendStream[Event]] = []
+        self._waiting: list[Watch] = []
         self._readers: set[int] = set()
         self._service_told = False
 
@@ -58,12 +58,12 @@ class Watchers:
         """A new stream. It listens from now on, or from when the actors start."""
         stream = EventStream(self)
         self._readers.add(id(stream))
-        self._waiting.append(stream.sender)
+        self._waiting.append(stream.watch)
         service = self._service
         if service is not None and not service.ended:
             with suppress(anyio.WouldBlock):  # full of older news: the first `__anext__` waits for its turn
-                service.to_stats.send_nowait(Watch(stream.sender))
-                self._waiting.remove(stream.sender)
+                service.to_stats.send_nowait(stream.watch)
+                self._waiting.remove(stream.watch)
                 service.to_queue_keeper.send_nowait(WatchFates(watched=True))
                 self._service_told = True
         return stream
@@ -80,11 +80,11 @@ class Watchers:
         if service is None or service.ended:
             return
         while self._waiting:
-            sender = self._waiting[0]
-            await service.send(service.to_stats, Watch(sender))
+            watch = self._waiting[0]
+            await service.send(service.to_stats, watch)
             # Only now: cancelled before, it is still to be told.
-            if sender in self._waiting:
-                self._waiting.remove(sender)
+            if watch in self._waiting:
+                self._waiting.remove(watch)
         if self._readers and not self._service_told:
             self._service_told = True
             await service.send(service.to_queue_keeper, WatchFates(watched=True))
@@ -92,8 +92,8 @@ class Watchers:
     def leave(self, stream: EventStream) -> None:
         """One reader fewer; without any, fates are no longer made into events."""
         self._readers.discard(id(stream))
-        if stream.sender in self._waiting:
-            self._waiting.remove(stream.sender)
+        if stream.watch in self._waiting:
+            self._waiting.remove(stream.watch)
         service = self._service
         if not self._readers and service is not None and not service.ended:
             with suppress(anyio.WouldBlock):  # then it makes events for nobody, until the next reader comes and leaves

@@ -5,7 +5,7 @@ from typing import assert_never
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from hawk.actors.mailbox import LatestSender, take_all
+from hawk.actors.mailbox import LatestSender, answer, take_all
 from hawk.core.tally import newest
 from hawk.messages import (
     Channel,
@@ -35,6 +35,7 @@ class StatsCollector:
         self._snapshots = snapshots
         self._snapshot = opening
         self._watchers: dict[Channel[Event], int] = {}
+        self._last_words: dict[Channel[Event], Channel[Missed] | None] = {}
 
     async def run(self) -> None:
         """Serve until cancelled. Cancelling loses nothing that a later report would not repeat."""
@@ -44,7 +45,10 @@ class StatsCollector:
     def finish(self) -> None:
         """When every actor has ended: take what they still had to report, and end the event streams."""
         self._hear(None)
-        for watcher in self._watchers:
+        for watcher, missed in self._watchers.items():
+            last_words = self._last_words[watcher]
+            if missed and last_words is not None:
+                answer(last_words, Missed(missed))
             watcher.close()
 
     def _hear(self, first: ToStatsCollector | None) -> None:
@@ -54,6 +58,7 @@ class StatsCollector:
                     self._take(message)
                 case Watch():
                     self._watchers[message.events] = 0
+                    self._last_words[message.events] = message.missed
                 case _:
                     assert_never(message)
         self._snapshots.send(self._snapshot)
@@ -83,6 +88,6 @@ class StatsCollector:
                 self._watchers[watcher] = 0
             watcher.send_nowait(event)
         except anyio.WouldBlock:
-            self._watchers[watcher] += 1
+            self._watchers[watcher] += event.events if isinstance(event, Missed) else 1
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            del self._watchers[watcher]
+            del self._watchers[watcher], self._last_words[watcher]

@@ -176,35 +176,41 @@ async def test_with_manual_acknowledgement_only_the_application_ends_a_message(r
 
 
 async def test_a_rejected_message_of_qos_2_is_over_and_its_identifier_free() -> None:
-    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(CONFIG) as mqtt:
-        async with mqtt.subscribe("in", qos=2, ack="manual") as messages:
-            rehearsal.broker.publish("in", b"x", qos=2)
-            await (await anext(messages)).reject("no")
-            await anyio.sleep(1.0)
-            assert [code for _, code in answers(rehearsal, "PUBREC")] == [REJECTED]
-            assert rehearsal.broker.sessions["receiver"].in_flight == 0
+    async with (
+        Rehearsal() as rehearsal,
+        rehearsal.open_mqtt(CONFIG) as mqtt,
+        mqtt.subscribe("in", qos=2, ack="manual") as messages,
+    ):
+        rehearsal.broker.publish("in", b"x", qos=2)
+        await (await anext(messages)).reject("no")
+        await anyio.sleep(1.0)
+        assert [code for _, code in answers(rehearsal, "PUBREC")] == [REJECTED]
+        assert rehearsal.broker.sessions["receiver"].in_flight == 0
 
 
 async def test_a_delivery_that_blocks_the_others_for_a_minute_is_named_once(records: Any) -> None:
-    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(CONFIG) as mqtt:
-        async with mqtt.subscribe("in/#", ack="manual") as messages:
-            for number in range(5):
-                rehearsal.broker.publish(f"in/{number}", b"cargo", qos=1)
-            held = [await anext(messages) for _ in range(5)]
-            for message in held[1:]:
-                await message.acknowledge()
-            await anyio.sleep(59.0)
-            assert records.of("delivery blocks others") == []
-            assert mqtt.stats["receive_slots"] == {"in/#": 1}
-            await anyio.sleep(120.0)
-            (told,) = records.of("delivery blocks others")
-            assert told.levelname == "WARNING"
-            assert (told.hawk["topic"], told.hawk["behind"]) == ("in/0", 4)
-            assert told.hawk["delivery_key"] == held[0].delivery_key
-            await held[0].acknowledge()
-            await anyio.sleep(1.0)
-            assert len(answers(rehearsal)) == 5
-            assert mqtt.stats["receive_slots"] == {}
+    async with (
+        Rehearsal() as rehearsal,
+        rehearsal.open_mqtt(CONFIG) as mqtt,
+        mqtt.subscribe("in/#", ack="manual") as messages,
+    ):
+        for number in range(5):
+            rehearsal.broker.publish(f"in/{number}", b"cargo", qos=1)
+        held = [await anext(messages) for _ in range(5)]
+        for message in held[1:]:
+            await message.acknowledge()
+        await anyio.sleep(59.0)
+        assert records.of("delivery blocks others") == []
+        assert mqtt.stats["receive_slots"] == {"in/#": 1}
+        await anyio.sleep(120.0)
+        (told,) = records.of("delivery blocks others")
+        assert told.levelname == "WARNING"
+        assert (told.hawk["topic"], told.hawk["behind"]) == ("in/0", 4)
+        assert told.hawk["delivery_key"] == held[0].delivery_key
+        await held[0].acknowledge()
+        await anyio.sleep(1.0)
+        assert len(answers(rehearsal)) == 5
+        assert mqtt.stats["receive_slots"] == {}
 
 
 # ----------------------------------------------------------------------------------- intent that survives
@@ -301,8 +307,9 @@ async def test_qos_2_is_once_over_a_crash_of_the_process(moment: str) -> None:
         async def after(mqtt: MQTTInterface) -> None:
             async with mqtt.subscribe("in", qos=2) as messages:
                 with anyio.move_on_after(10.0):
-                    async for message in messages:
-                        given.append((message.delivery_key, message.redelivered))
+                    while True:
+                        again = await anext(messages)
+                        given.append((again.delivery_key, again.redelivered))
             await anyio.sleep(1.0)
 
         await process(rehearsal, store, until_crash, crash=True)

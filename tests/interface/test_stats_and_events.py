@@ -420,3 +420,17 @@ async def test_no_record_no_event_and_no_repr_holds_a_payload_or_a_password(reco
         assert "hunter2" not in records.text()
         assert "hunter2" not in repr(events)
         assert "hunter2" not in " ".join(f"{each!r} {each}" for each in shown)
+
+
+async def test_a_reader_that_is_full_at_the_end_learns_how_many_it_missed() -> None:
+    """Every event is told or counted, also those that found no room before a disconnect."""
+    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(CONFIG) as mqtt:
+        await mqtt.connect()
+        slow = mqtt.events()
+        for _ in range(12):
+            await (await mqtt.publish_many([("a", "x")] * 1_000)).acknowledged()
+        await mqtt.disconnect()
+        events = [event async for event in slow]
+        assert isinstance(events[-1], Missed)
+        # 12,000 fates, and the change to DISCONNECTED.
+        assert len(events[:-1]) + events[-1].events == 12_001
