@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
-from hawk import Config, MQTTInterface, ReconnectionConfig
+from hawk import Config, MQTTInterface, ReceivedMessage, ReconnectionConfig
 from hawk.subscription import Subscription
 from hawk.testing.network_stream import CAPACITY_BYTES
 from hawk.testing.rehearsal import Rehearsal
@@ -123,5 +123,56 @@ def test_a_flood_that_is_handled_while_nothing_can_be_written_costs_no_link(back
                 assert mqtt.stats["total_disconnections"] == 0
                 (session,) = rehearsal.broker.sessions.values()
                 assert (session.queued, session.in_flight) == (0, 0), "all is acknowledged"
+
+    run(rehearse, backend=backend)
+
+
+@pytest.mark.timeout(900)
+@both_backends
+def test_a_consumer_that_is_five_times_too_slow_holds_up_nothing_but_its_own_messages(
+    backend: Backend, deep: bool
+) -> None:
+    """FAULTS.md, "slow consumer". 5,000 messages a second against a handler of 1,000; --deep runs 100,000 of them."""
+    messages = 100_000 if deep else 2_000
+    config = Config(health_check_interval=2.0, receive_queue_size=500, reconnection=CONFIG.reconnection)
+
+    async def rehearse() -> None:
+        handled: list[int] = []
+        at_most_once = 0
+
+        async def handle(message: ReceivedMessage) -> None:
+            nonlocal at_most_once
+            await anyio.sleep(HANDLING_S)
+            if message.qos:
+                handled.append(int(message.payload))
+            else:
+                at_most_once += 1
+
+        async def publish_all(rehearsal: Rehearsal) -> None:
+            for start in range(0, messages, 50):
+                for number in range(start, start + 50):
+                    # Every tenth beside them at QoS 0, on a topic of its own.
+                    rehearsal.broker.publish("flood", b"%d" % number, qos=1)
+                    if not number % 10:
+                        rehearsal.broker.publish("flood/0", b"", qos=0)
+                await anyio.sleep(0.01)
+
+        async with Rehearsal() as rehearsal, rehearsal.open_mqtt(config) as mqtt:
+            async with mqtt.subscribe("flood/#", handler=handle), anyio.create_task_group() as tasks:
+                tasks.start_soon(publish_all, rehearsal)
+                while len(handled) < messages:
+                    before = anyio.current_time()
+                    await (await mqtt.publish("meanwhile", "x")).acknowledged()
+                    assert anyio.current_time() - before < 0.1, "publishing goes on"
+                    held = sum(mqtt.stats["receive_slots"].values())
+                    assert held <= config.receive_maximum
+                    assert mqtt.stats["unhandled"] <= config.receive_maximum + config.receive_queue_size
+                    await anyio.sleep(0.1)
+                await anyio.sleep(1.0)
+            stats = mqtt.stats
+            assert handled == list(range(messages)), "nothing at QoS 1 is lost, and the order is kept"
+            assert stats["total_disconnections"] == 0
+            assert stats["handled"] + stats["inbound_dropped"] == stats["received"] == messages + messages // 10
+            assert at_most_once == stats["handled"] - messages
 
     run(rehearse, backend=backend)
