@@ -16,7 +16,7 @@ from hawk.testing.rehearsal import Rehearsal
 from hawk.testing.virtual_time import Backend, run
 from hawk.wiring import lane_capacity
 
-BACKLOG = 5_000
+BACKLOG = 1_500
 FLOOD = 2_000
 HANDLING_S = 0.001
 PATIENCE_S = 600.0
