@@ -9,7 +9,7 @@ from pathlib import Path
 import mqtt5
 import pytest
 
-from hawk.packets import Publish, SubscribeFilter, SubscribeRequest
+from hawk.packets import Delivery, Publish, SubscribeFilter, SubscribeRequest
 from hawk.protocol.version5 import Decoder, Encoder, encode
 from hawk.values import Message, Properties
 
@@ -65,7 +65,8 @@ def test_a_byte_order_mark_is_kept() -> None:
     )
     (data,) = encode([Publish(message)])
     (delivery,) = Decoder(maximum_packet_size=1000).feed(data).inbound
-    assert delivery == (message, 0, False)
+    assert isinstance(delivery, Delivery)
+    assert delivery.message == message
 
 
 def test_no_publish_has_a_subscription_identifier() -> None:
