@@ -34,7 +34,7 @@ from hawk.scenario.journal import KILLED, Accepted, Attempted, FateMet, Logged, 
 from hawk.scenario.model import Scenario, Traffic
 from hawk.scenario.moments import moments
 from hawk.scenario.mortal import MortalDialer, Mortality, MortalStore
-from hawk.scenario.recorder import QueueTrack, Recorder, TellingRandom, number_in
+from hawk.scenario.recorder import QueueTrack, Recorder, TellingRandom
 from hawk.stores.memory import MemoryStore
 from hawk.streams import EventStream
 from hawk.values import ConnectionState, FateKind
@@ -74,7 +74,7 @@ class Client:
         self.name = name_of(number)
         self.disk = MemoryStore() if scenario.outbox == "durable" else None
         self._scenario = scenario
-        self._config = _config_of(scenario, self.name)
+        self._config = _config_of(scenario, f"{recorder.mark}{self.name}")
         self._recorder = recorder
         self._connect = connect
         self._wall_clock = wall_clock
@@ -242,7 +242,7 @@ class _Life:
             async with mqtt.subscribe(topic_filter, qos=traffic.qos) as messages:
                 self._recorder.note(Subscribed(self._recorder.now_s, name, topic_filter, traffic.qos))
                 async for message in messages:
-                    number = number_in(message.payload)
+                    number = self._recorder.number_in(message.payload)
                     if number is not None and self._mortality.alive:
                         self._recorder.note(Received(self._recorder.now_s, name, number))
         except (Refused, Stopped) as error:
@@ -320,6 +320,11 @@ def fate_of(error: HawkError) -> FateKind:
 
 def _config_of(scenario: Scenario, name: str) -> Config:
     config = scenario.config
+    if scenario.broker.url is not None:
+        there = Config.from_url(scenario.broker.url)
+        config = replace(config, broker=there.broker, port=there.port)
+        if there.username is not None:
+            config = replace(config, username=there.username, password=there.password)
     if config.client_id is None:
         return replace(config, client_id=name)
     # Two clients of one identifier would take each other's links over for ever.

@@ -26,7 +26,7 @@ class FaultKind(NamedTuple):
 
     `default_for_s` None: without a `for` it lasts until `heal`, or until the script ends. `reasons`: MQTT's names and
     codes, of which one stands in brackets after the kind. `real`: it can be done to a broker that is not hawk's own,
-    through the proxy or in the client.
+    through the proxy or in the client. `virtual_only`: there is nothing of the kind on the sockets of a real run.
     """
 
     what: str
@@ -85,8 +85,8 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = {
         arguments={"after": Argument("size", 0, "bytes that still pass upwards before each link breaks")},
         real=True,
     ),
-    "tls.expired": FaultKind("the broker's certificate has expired: new connections fail", real=True),
-    "tls.stall": FaultKind("the TLS handshake gets no answer: new connections hang", real=True),
+    "tls.expired": FaultKind("the broker's certificate has expired: new connections fail", virtual_only=True),
+    "tls.stall": FaultKind("the TLS handshake gets no answer: new connections hang", virtual_only=True),
     "mqtt.connack": FaultKind(
         "every link breaks, and each CONNECT is refused with this reason", reasons=_CONNACK_REASONS
     ),

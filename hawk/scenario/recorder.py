@@ -28,14 +28,22 @@ _ENDED = (
 
 
 class Recorder:
-    """The events of one run, and its clock: `now_s` counts from the moment this was made, where the event loop runs."""
+    """The events of one run, and its clock: `now_s` counts from the moment this was made, where the event loop runs.
 
-    def __init__(self) -> None:
+    `mark` tells this run's messages, and clients, from those of another one at the same broker.
+    """
+
+    def __init__(self, mark: str = "") -> None:
+        self.mark = mark
         self.began_at = anyio.current_time()
         self.imbalance = 0
         self._events: list[Event] = []
         self._messages: dict[int, _Message] = {}
         self._closed = False
+
+    def begin(self) -> None:
+        """The run begins only now, not when this was made."""
+        self.began_at = anyio.current_time()
 
     @property
     def now_s(self) -> float:
@@ -59,20 +67,25 @@ class Recorder:
     def new_message(self, client: str, topic: str, qos: int, size_bytes: int) -> tuple[int, bytes]:
         """Number a message that is about to be sent, and make its payload, which begins with the number."""
         number, now_s = len(self._messages) + 1, self.now_s
-        payload = f"{number} ".encode().ljust(size_bytes, b".")
+        payload = f"{number} {self.mark}".encode().ljust(size_bytes, b".")
         self._messages[number] = _Message(client, now_s)
         self.note(Sent(now_s, client, number, topic, qos, len(payload)))
         return number, payload
 
     def taken(self, client_identifier: str, topic: str, payload: bytes) -> None:
         """The broker has taken a message. One that is not of this run is passed over."""
-        number = number_in(payload)
+        number = self.number_in(payload)
         message = None if number is None else self._messages.get(number)
         if number is None or message is None:
             return
         now_s = self.now_s
         message = self._messages[number] = message._replace(times=message.times + 1)
         self.note(Delivered(now_s, message.client, number, now_s - message.sent_at_s, message.times))
+
+    def number_in(self, payload: bytes) -> int | None:
+        """The number of the message with that payload; None if it is not of this run."""
+        digits, space, rest = payload.partition(b" ")
+        return int(digits) if space and digits.isdigit() and rest.startswith(self.mark.encode()) else None
 
     def check_balance(self, stats: Stats) -> None:
         """Promise C4 at this very look."""
@@ -137,12 +150,6 @@ class TellingRandom(Random):
         """The last draw, once."""
         last, self.last = self.last, None
         return last
-
-
-def number_in(payload: bytes) -> int | None:
-    """The number of the message with that payload; None if it is not of this run."""
-    digits, space, _ = payload.partition(b" ")
-    return int(digits) if space and digits.isdigit() else None
 
 
 def plain(value: object) -> Any:

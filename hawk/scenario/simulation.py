@@ -4,12 +4,13 @@ Nothing here judges: what happened is in the journal that `simulate` returns. No
 """
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from random import Random
+from typing import NamedTuple
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import ByteStream, TaskGroup
 
 from hawk.scenario.client import Client
 from hawk.scenario.header import header_of
@@ -19,7 +20,7 @@ from hawk.scenario.model import Scenario
 from hawk.scenario.recorder import Recorder
 from hawk.scenario.schedule import schedule
 from hawk.scenario.script import Script, watch_abort
-from hawk.scenario.weather import Weather
+from hawk.scenario.weather import Links, Weather
 from hawk.testing.broker import Broker
 from hawk.testing.network import Network
 from hawk.testing.virtual_time import VirtualWallClock, run, skip
@@ -111,19 +112,43 @@ class Calendar:
 
 async def _play(scenario: Scenario, drain_s: float, on_progress: Progress | None) -> tuple[Recorder, Ended]:
     recorder, random = Recorder(), Random(f"world {scenario.seed}")
-    hosts = SimulatedHosts()
     async with AsyncExitStack() as stack:
-        stack.enter_context(noted_log(recorder))
         broker = await stack.enter_async_context(Broker(record=False, on_taken=recorder.taken))
         network = Network(broker.accept, random=Random(random.getrandbits(64)))
         await stack.enter_async_context(network)
+        place = Place(network, broker, network.connect)
+        ended = await play_at(place, scenario, recorder, random, drain_s=drain_s, on_progress=on_progress)
+    return recorder, ended
+
+
+class Place(NamedTuple):
+    """Where a run takes place: the links, hawk's own broker if it is that, and how a client gets a connection."""
+
+    links: Links
+    broker: Broker | None
+    connect: Callable[[], Awaitable[ByteStream]]
+
+
+async def play_at(
+    place: Place,
+    scenario: Scenario,
+    recorder: Recorder,
+    random: Random,
+    *,
+    drain_s: float,
+    on_progress: Progress | None,
+) -> Ended:
+    """Start the clients there, play the timeline, heal, and let them deliver what is left; what the run came to."""
+    hosts = SimulatedHosts()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(noted_log(recorder))
         tasks = await stack.enter_async_context(anyio.create_task_group())
         hosts.clients = [
             Client(
                 number,
                 scenario,
                 recorder=recorder,
-                connect=network.connect,
+                connect=place.connect,
                 wall_clock=hosts.calendar,
                 random=Random(random.getrandbits(64)),
                 tasks=tasks,
@@ -133,10 +158,10 @@ async def _play(scenario: Scenario, drain_s: float, on_progress: Progress | None
         ]
         for client in hosts.clients:
             recorder.note(StateEntered(0.0, client.name, ConnectionState.DISCONNECTED.value))
-        script = Script(Weather(network, broker, hosts, sessions=scenario.broker.sessions), recorder)
+        script = Script(Weather(place.links, place.broker, hosts, sessions=scenario.broker.sessions), recorder)
         ended = await _run_script(scenario, script, hosts, recorder, drain_s, on_progress, tasks)
         tasks.cancel_scope.cancel()
-    return recorder, ended
+    return ended
 
 
 async def _run_script(

@@ -125,6 +125,10 @@ def is_abort(outcome: Outcome) -> bool:
 
 
 def _run(scenario: Scenario, on_progress: Callable[[float], None] | None) -> Journal:
+    if scenario.clock == "real":
+        from hawk.scenario.real import run_for_real
+
+        return run_for_real(scenario, on_progress=on_progress)
     from hawk.scenario.simulation import simulate
 
     return simulate(scenario, on_progress=on_progress)

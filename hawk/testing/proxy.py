@@ -240,5 +240,8 @@ async def _pump_out(end: NetworkStream, stream: SocketStream, whole: list[bool],
 
 async def _reset(stream: SocketStream) -> None:
     """Close with an RST instead of a FIN."""
-    stream.extra(SocketAttribute.raw_socket).setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    raw = stream.extra(SocketAttribute.raw_socket)
+    # On asyncio a transport whose peer has broken it off has closed its socket already.
+    if raw.fileno() >= 0:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
     await anyio.aclose_forcefully(stream)
