@@ -480,3 +480,31 @@ async def test_no_credential_is_in_a_log_a_repr_a_traceback_or_a_report(
     assert len(records.all) > 10
     everything = f"{records.text()}{caplog.text}{seen!r}{seen}"
     assert SECRET not in everything
+
+
+@pytest.mark.anyio
+async def test_no_credential_is_in_the_outbox_file_or_any_of_its_journals(tmp_path: Path, records: Any) -> None:
+    """Promise C10 on the disk: a hawk that dies with messages in its file, and the one after it."""
+    async with Broker(users={"sailor": SECRET}) as broker:
+        port = await broker.listen()
+        for name in ("one", "two"):
+            async with open_mqtt(
+                f"mqtt://sailor:{SECRET}@127.0.0.1:{port}",
+                outbox=str(tmp_path / "outbox.db"),
+                will=Will("status", SECRET),
+                drain_s=0.1,
+            ) as mqtt:
+                await mqtt.connect()
+                broker.acknowledge(False)
+                await mqtt.publish("up", f"kept {name}")
+                await anyio.sleep(0.05)
+                written = contents_of(tmp_path)
+                assert any(f"kept {name}".encode() in data for data in written.values()), "nothing was written"
+                assert [name for name, data in written.items() if SECRET.encode() in data] == []
+                broker.acknowledge(True)
+    assert not any(SECRET.encode() in data for data in contents_of(tmp_path).values())
+    assert SECRET not in records.text()
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -159,6 +159,11 @@ def asked() -> Any:
         ("on_auth_failure", ["retry", "fail"], ["ignore", None]),
         ("outbox", [None, "outbox.db", Path("outbox.db")], ["", 7, "a\0b"]),
         ("durability", ["power", "process"], ["", "full", None]),
+        ("receive_queue_size", [1], [0, 1.5]),
+        ("receive_queue_bytes", [1], [0]),
+        ("receive_overflow", ["drop_oldest", "drop_newest"], ["wait", None]),
+        ("max_deliveries", [1], [0, -1]),
+        ("return_grace_s", [0, 30], [-1, math.inf]),
         ("tls", [True, False], [1, "yes", None]),
         (
             "endpoints",
