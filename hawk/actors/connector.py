@@ -13,18 +13,17 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from hawk.actors.connection_log import ConnectionLog
 from hawk.actors.dial_task import Attempt, Dialing
+from hawk.actors.first_watch import FirstWatch
 from hawk.actors.link_tasks import LinkTasks
-from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, answer, is_abandoned, open_lane, receive_by
+from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, open_lane, receive_by
+from hawk.actors.waiters import Waiters
 from hawk.config import Config
-from hawk.connecting import Endpoint
 from hawk.core import connection_record as record
 from hawk.core.connection import Effect, Happening, State, advance, public_state
-from hawk.core.failover import Failback
 from hawk.core.session_record import NO_SESSION, SessionRecord
 from hawk.interrupts import uninterrupted
 from hawk.messages import (
     AttemptFailed,
-    Channel,
     Close,
     ConnectionReport,
     Dial,
@@ -32,13 +31,11 @@ from hawk.messages import (
     DialFailed,
     GaveUp,
     Hangup,
-    Lane,
     LaneOpened,
     LinkDown,
     LinkUp,
     Lost,
     Open,
-    Opened,
     Ping,
     Report,
     Reset,
@@ -83,7 +80,7 @@ class Connector:
         self._keep_alive_s = config.health_check_interval
         self._client_identifier = client_identifier
         self._dialing = Dialing(config, dialer, client_identifier)
-        self._failback = Failback(every_s=config.failback_s)
+        self._first_watch = FirstWatch(config, dialer, to_self)
         self._log = ConnectionLog(config, hawk=name)
         self._wall_clock = wall_clock
         self._lane_capacity = lane_capacity
@@ -96,14 +93,12 @@ class Connector:
         self._reporter = reporter
         self._state = State.FAILED if opening.state is ConnectionState.FAILED else State.DISCONNECTED
         self._report = opening
-        self._opens: list[Channel[Opened]] = []
-        self._closes: list[Close] = []
+        self._waiters = Waiters()
         self._request = 0
         self._attempt = 0
         self._dial_scope: anyio.CancelScope | None = None
         self._links = 0
         self._link: LinkTasks | None = None
-        self._watch_scope: anyio.CancelScope | None = None
         self._session = session
         self._endpoint = config.addresses[0]
         self._cause: Cause | None = None
@@ -148,13 +143,10 @@ class Connector:
     def _happening(self, message: ToConnector) -> Happening:
         match message:
             case Open():
-                # Those whose sender was cancelled would pile up in a long outage.
-                self._opens = [waiting for waiting in self._opens if not is_abandoned(waiting)]
-                if message.answer is not None:
-                    self._opens.append(message.answer)
+                self._waiters.add_open(message)
                 return Happening.OPEN
             case Close():
-                self._closes.append(message)
+                self._waiters.add_close(message)
                 return Happening.CLOSE
             case Dial():
                 return Happening.DIAL if message.request == self._request else Happening.STALE_DIAL
@@ -214,20 +206,15 @@ class Connector:
             case Effect.HANG_UP:
                 self._hang_up(self._present_link, cast(Hangup, message))
             case Effect.SAY_GOODBYE:
-                self._stop_watching()
-                forget = any(close.forget_session for close in self._closes)
+                self._first_watch.end()
+                forget = self._waiters.forget_session
                 self._present_link.say_goodbye(DisconnectRequest(session_expiry_s=0 if forget else None))
             case Effect.ANNOUNCE_DOWN:
                 await self._announce_down(cast(Lost, message).cause)
             case Effect.ANSWER_OPENS:
-                failed = self._state is State.FAILED
-                for waiting in self._opens:
-                    answer(waiting, Opened(self._report, self._cause if failed else None))
-                self._opens.clear()
+                self._waiters.answer_opens(self._report, self._cause if self._state is State.FAILED else None)
             case Effect.ANSWER_CLOSES:
-                for close in self._closes:
-                    answer(close.answer, self._report)
-                self._closes.clear()
+                self._waiters.answer_closes(self._report)
             case Effect.CANNOT_HAPPEN:
                 raise AssertionError("advance() raises for this one")
             case _:
@@ -284,19 +271,7 @@ class Connector:
         await self._to_health_probe.send(LinkUp(lane, keep_alive_s))
         # Last, so that no keeper hears of what arrives on a lane before it has heard of the lane.
         children.start_soon(uninterrupted(self._link.run))
-        self._failback.connected(at_first=dialed.first is None)
-        if dialed.first is not None:
-            self._watch_scope = anyio.CancelScope()
-            children.start_soon(uninterrupted(self._watch), lane, dialed.first, self._watch_scope)
-
-    async def _watch(self, lane: Lane, first: Endpoint, scope: anyio.CancelScope) -> None:
-        with scope:
-            await self._dialing.watch_first(lane, first, self._failback, self._to_self)
-
-    def _stop_watching(self) -> None:
-        if self._watch_scope is not None:
-            self._watch_scope.cancel()
-            self._watch_scope = None
+        self._first_watch.begin(children, lane, dialed.first)
 
     def _hang_up(self, link: LinkTasks, hangup: Hangup) -> None:
         if hangup.politely:
@@ -307,7 +282,7 @@ class Connector:
     async def _announce_down(self, cause: Cause) -> None:
         link = self._present_link
         self._link, self._traffic_at = None, math.inf
-        self._stop_watching()
+        self._first_watch.end()
         self._report = record.link_ended(self._report)
         if cause.kind is not CauseKind.CLOSED:
             self._cause = cause

@@ -1,21 +1,19 @@
 """One dial: ask the application what it wants to be asked, make the link, say how it went; all under one deadline.
 
-Not an actor: a child of the Connector, which hears `Dialed` or `DialFailed`. The other child here looks, while hawk is at
-another endpoint, whether the first can be reached again.
+Not an actor: a child of the Connector, which hears `Dialed` or `DialFailed`.
 """
 
 from typing import NamedTuple, cast
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 
 from hawk.asking import ask, ask_for, ask_for_credentials
 from hawk.config import Config
 from hawk.connecting import Endpoint, Will, parse_endpoints
-from hawk.core.failover import Failback, choose
+from hawk.core.failover import choose
 from hawk.core.session_record import SessionRecord
 from hawk.errors import ConnectRefused, Unprepared, Unreachable, Untrusted
-from hawk.messages import Dialed, DialFailed, Hangup, Lane, ToConnector
+from hawk.messages import Dialed, DialFailed
 from hawk.packets import Connack, ConnectRequest
 from hawk.ports import Dialer
 from hawk.values import Cause, CauseKind, Message
@@ -68,21 +66,6 @@ class Dialing:
             connack = cast(Connack, refused.connack)
             cause = Cause(CauseKind.REFUSED, connack.reason, connack.reason_code, connack.server_reference)
         return DialFailed(attempt.number, cause, endpoint)
-
-    async def watch_first(
-        self, lane: Lane, first: Endpoint, failback: Failback, to_connector: MemoryObjectSendStream[ToConnector]
-    ) -> None:
-        """Look at the first endpoint until it can be reached; the link of `lane` then ends for it. Safe to cancel."""
-        while True:
-            await anyio.sleep(failback.delay_s)
-            with anyio.move_on_after(self._config.reconnection.connection_timeout):
-                try:
-                    await self._dialer.reach(first)
-                except (Unreachable, Untrusted, Unprepared):
-                    continue
-                failback.goes_back()
-                to_connector.send_nowait(Hangup(lane, f"going back to {first}", politely=True))
-                return
 
     async def _endpoints(self) -> tuple[Endpoint, ...]:
         endpoints = self._config.endpoints

@@ -33,7 +33,7 @@ INBOXES: dict[str, frozenset[str]] = {
 MODULES = {
     "application": ("interface.py", "streams.py", "subscription.py"),
     "wiring": ("wiring.py",),
-    "CONNECTOR": ("actors/connector.py", "actors/dial_task.py", "actors/link_tasks.py"),
+    "CONNECTOR": ("actors/connector.py", "actors/dial_task.py", "actors/first_watch.py", "actors/link_tasks.py"),
     "QUEUE KEEPER": ("actors/queue_keeper.py", "core/backlog.py", "core/commits.py"),
     "SUBSCRIPTION KEEPER": ("actors/subscription_keeper.py", "core/subscriptions.py", "core/inbox.py"),
     "BACKOFF SCHEDULER": ("actors/backoff_scheduler.py", "core/backoff.py"),
