@@ -5,13 +5,14 @@
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Literal
 from urllib.parse import quote
 
 from hawk.connecting import (
+    Address,
     Asked,
     Authenticator,
     Credentials,
@@ -393,29 +394,24 @@ class Config:
         return config
 
     @classmethod
-    def from_url(cls, url: str, **settings: Any) -> "Config":
-        """Make a Config of a URL and flat settings. Raises `ConfigInvalid`.
+    def from_url(cls, url: str | Sequence[str], **settings: Any) -> "Config":
+        """Make a Config of a URL, or of several for `endpoints`, and flat settings. Raises `ConfigInvalid`.
 
         `mqtt://[user[:password]@]host[:port]`, `mqtts://` for TLS (port 8883), `mqtt+unix:///path` for a Unix socket.
         Settings win over the URL. Name and password are percent-decoded; no error repeats them.
         """
         problems: list[Problem] = []
         found: dict[str, Any] = {}
-        try:
-            (transport, host, port), (username, password) = parse_url(url)
-        except ValueError as error:
-            problems.append(Problem("url", str(error)))
+        if not isinstance(url, str):
+            found["endpoints"] = tuple(url)
         else:
-            if transport is Transport.UNIX:
-                found["endpoints"] = (f"{transport.value}://{quote(host)}",)
-            else:
-                found |= {"broker": host, "port": port}
-                if transport is Transport.TLS:
-                    found["tls"] = True
-            if username is not None:
-                found["username"] = username
-            if password is not None:
-                found["password"] = password
+            try:
+                found = _of_address(parse_url(url))
+            except ValueError as error:
+                problems.append(Problem("url", str(error)))
+        for key, others in _REPLACES.items():
+            if settings.get(key) is not None:
+                found = {name: value for name, value in found.items() if name not in others}
         try:
             config = cls.from_mapping(found | settings)
         except ConfigInvalid as invalid:
@@ -437,6 +433,26 @@ def _check_message(key: str, message: Will | Message, problems: _Problems) -> No
         problems.add(key, f"its retain must be True or False, not {message.retain!r}")
     if isinstance(message, Will) and not (type(message.delay_s) is int and 0 <= message.delay_s <= _MAXIMUM_UINT32):
         problems.add(key, f"its delay_s must be a whole number from 0 to {_MAXIMUM_UINT32}, not {message.delay_s!r}")
+
+
+_REPLACES = {
+    "endpoints": ("broker", "port", "tls"),
+    "broker": ("endpoints",),
+    "password_file": ("password",),
+    "password_command": ("password",),
+    "credentials": ("username", "password"),
+}
+"""Settings that say in another way what a URL said."""
+
+
+def _of_address(address: Address) -> dict[str, Any]:
+    """What a URL says, as settings."""
+    (transport, host, port), (username, password) = address
+    if transport is Transport.UNIX:
+        found: dict[str, Any] = {"endpoints": (f"{transport.value}://{quote(host)}",)}
+    else:
+        found = {"broker": host, "port": port, "tls": transport is Transport.TLS}
+    return found | {key: value for key, value in (("username", username), ("password", password)) if value is not None}
 
 
 def _is_words(value: object) -> bool:

@@ -6,7 +6,7 @@ the loop yields every 128 of them or every millisecond, so that a plain loop fil
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from types import TracebackType
@@ -541,7 +541,7 @@ class MQTTInterface:
 
 @asynccontextmanager
 async def open_mqtt(
-    target: str | Config = "mqtt://localhost",
+    target: str | Sequence[str] | Config = "mqtt://localhost",
     *,
     subscriptions: Iterable[str | SubscribeFilter] = (),
     ports: Ports | None = None,
@@ -549,7 +549,8 @@ async def open_mqtt(
 ) -> AsyncIterator[MQTTInterface]:
     """A hawk for the length of a block: connects in the background, delivers what is left on leaving.
 
-    `target` is a URL (`mqtt://[user:password@]host[:port]`) or a `Config`; `settings` are `Config`'s and
+    `target` is a URL (`mqtt://[user:password@]host[:port]`, `mqtts://`, `mqtt+unix:///path`), a list of them for
+    `endpoints`, or a `Config`; `settings` are `Config`'s and
     `ReconnectionConfig`'s names. Raises `ConfigInvalid`, with every problem at once, before anything starts.
     `subscriptions`: topic filters to subscribe before anything else, each a text or a `SubscribeFilter`; what the broker's
     session has for them waits `return_grace_s` for a `subscribe()` block. Raises `MessageInvalid` for a bad one.

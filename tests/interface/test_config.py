@@ -300,3 +300,22 @@ def test_a_url_and_its_settings_are_judged_together() -> None:
     with pytest.raises(ConfigInvalid) as caught:
         Config.from_url("http://h:0", qos=7, prot=3)
     assert set(keys_of(caught.value)) == {"url", "qos", "prot"}
+
+
+# ---------------------------------------------------------------------------------- several, and otherwise
+
+
+def test_several_urls_are_endpoints_in_their_order() -> None:
+    config = Config.from_url(["mqtts://a", "mqtt+unix:///b"], username="u")
+    assert [str(endpoint) for endpoint in config.addresses] == ["a:8883", "/b"]
+    with pytest.raises(ConfigInvalid, match="holds a user name"):
+        Config.from_url(["mqtt://u:hunter2@a"])
+
+
+def test_a_setting_that_says_it_in_another_way_wins_over_the_url_as_well() -> None:
+    config = Config.from_url("mqtts://u:p@h", endpoints="mqtt://a", password_command="cat p")
+    assert [str(endpoint) for endpoint in config.addresses] == ["a:1883"]
+    assert (config.username, config.password) == ("u", None)
+    config = Config.from_url("mqtt+unix:///s", broker="h", credentials=Credentials("v"))
+    assert [str(endpoint) for endpoint in config.addresses] == ["h:1883"]
+    assert Config.from_url("mqtt://u:p@h", credentials=Credentials("v")).username is None
