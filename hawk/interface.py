@@ -554,7 +554,8 @@ async def open_mqtt(
     `ReconnectionConfig`'s names. Raises `ConfigInvalid`, with every problem at once, before anything starts.
     `subscriptions`: topic filters to subscribe before anything else, each a text or a `SubscribeFilter`; what the broker's
     session has for them waits `return_grace_s` for a `subscribe()` block. Raises `MessageInvalid` for a bad one.
-    What the block raises leaves it as it is. Cancelling the block stops within `cancel_drain_s` and half a second.
+    What the block raises leaves it as it is, and so does an outbox that cannot be opened (`OutboxUnavailable`).
+    Cancelling the block stops within `cancel_drain_s` and half a second.
     """
     if isinstance(target, Config):
         if settings:
@@ -564,12 +565,10 @@ async def open_mqtt(
         config = Config.from_url(target, **settings)
     raised: BaseException | None = None
     try:
-        async with (
-            anyio.create_task_group() as nursery,
-            MQTTInterface(config, nursery, subscriptions=subscriptions, ports=ports) as mqtt,
-        ):
+        async with anyio.create_task_group() as nursery:
             try:
-                yield mqtt
+                async with MQTTInterface(config, nursery, subscriptions=subscriptions, ports=ports) as mqtt:
+                    yield mqtt
             except BaseException as error:
                 raised = error
                 raise

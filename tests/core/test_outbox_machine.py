@@ -821,5 +821,5 @@ def serial_of(message: Message) -> int:
     return int(message.payload[:8].partition(b":")[0])
 
 
-OutboxMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+OutboxMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase
