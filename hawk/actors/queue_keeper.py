@@ -47,6 +47,8 @@ _LOUD = {
     FateKind.DEAD_LETTERED: "message refused",
     FateKind.DROPPED: "messages dropped",
     FateKind.UNKNOWN: "fate unknown",
+    FateKind.EXPIRED: "messages expired",
+    FateKind.DAMAGED: "records damaged",
 }
 
 
@@ -111,13 +113,12 @@ class QueueKeeper:
                 self._told_store = False
             case CommitFailed():
                 outbox.commit_failed(message.why, now)
-                if not self._told_store:
-                    self._told_store = True
-                    log_event(logger, logging.ERROR, "outbox unavailable", why=message.why)
+                self._complain(message.why)
             case Page():
                 outbox.page_read(message, now)
             case PageFailed():
                 outbox.page_failed(now)
+                self._complain(message.why)
             case LaneOpened():
                 self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
@@ -142,6 +143,12 @@ class QueueKeeper:
                 outbox.watch_fates(message.watched)
             case _:
                 assert_never(message)
+
+    def _complain(self, why: str) -> None:
+        """The store fails: said once, until a commit is done again."""
+        if not self._told_store:
+            self._told_store = True
+            log_event(logger, logging.ERROR, "outbox unavailable", why=why)
 
     async def _act(self, now: float) -> None:
         outbox = self._outbox
