@@ -92,6 +92,7 @@ async def storm(cuts: int, seed: int) -> None:
         assert store.records == ()
 
 
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_no_cut_of_the_link_costs_a_message(backend: Backend, deep: bool) -> None:
     for seed in range(10 if deep else 1):
