@@ -1,10 +1,9 @@
 """The Subscription keeper: subscribes to what the application wants, delivers what comes, acknowledges what is handled.
 
-The shell of `core/subscriptions`, which decides; this module only receives, sends and logs. It knows the Queue keeper
+The shell of `core/subscriptions`, which decides; this module only receives and sends. It knows the Queue keeper
 by one message, `Ready`, and an application by the channels that its requests carry.
 """
 
-import logging
 import math
 from collections.abc import Iterable
 from typing import TypeVar, assert_never
@@ -12,13 +11,10 @@ from typing import TypeVar, assert_never
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
+from hawk.actors.subscription_log import SubscriptionLog
 from hawk.config import Config
-from hawk.core.acknowledgements import BLOCKED_TOO_LONG_S
-from hawk.core.answers import judge_suback, judge_unsuback
-from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
-from hawk.core.holders import Decisions, Overrun
+from hawk.core.holders import Decisions
 from hawk.core.subscriptions import Subscriptions
 from hawk.messages import (
     Channel,
@@ -45,13 +41,6 @@ from hawk.packets import SubscribeFilter
 
 T = TypeVar("T")
 
-QUIET_AFTER_REJECTION_S = 60.0
-"""After a WARNING about a rejected message: for so long others are only counted."""
-
-_REMEDY = "raise receive_maximum, or upgrade the broker to a release that keeps to it"
-
-logger = logging.getLogger(__name__)
-
 
 class SubscriptionKeeper:
     """Runs until it is cancelled, also after `StopReceiving`, so that nobody who tells it something waits in vain.
@@ -75,9 +64,8 @@ class SubscriptionKeeper:
         self._to_queue_keeper = to_queue_keeper
         self._to_inbox_task = to_inbox_task
         self._reporter = reporter
-        self._config = config
         self._core = Subscriptions(config, recovered=recovered, declared=declared, run=run)
-        self._rejections_told_at = -math.inf
+        self._log = SubscriptionLog(config)
         self._reported = InboundReport()
         self._stops: list[Channel[None]] = []
 
@@ -131,25 +119,16 @@ class SubscriptionKeeper:
             case LinkDown():
                 self._core.link_down(message.lane)
             case InboxCommitFailed():
-                self._hear_of_failure(message, now)
+                if self._core.commit_failed(now):
+                    self._log.inbox_unavailable(message.why)
             case StopReceiving():
                 self._core.stop()
                 self._stops.append(message.answer)
             case _:
                 assert_never(message)
 
-    def _hear_of_failure(self, failed: InboxCommitFailed, now: float) -> None:
-        if self._core.commit_failed(now):
-            log_event(
-                logger,
-                logging.ERROR,
-                "inbox unavailable",
-                why=failed.why,
-                effect="messages of QoS 2 are neither delivered nor acknowledged until it can be written again",
-            )
-
     async def _act(self, decisions: Decisions, now: float) -> None:
-        self._log(decisions, now)
+        self._log.tell(decisions, self._core.counters.slots if decisions.is_too_slow else (), now)
         if decisions.commit is not None:
             # One at a time, so there is always room.
             self._to_inbox_task.send_nowait(decisions.commit)
@@ -183,92 +162,6 @@ class SubscriptionKeeper:
         except anyio.BrokenResourceError:
             # The link is gone and its LinkDown is coming. What it had brought before it went is still delivered.
             return
-
-    def _log(self, decisions: Decisions, now: float) -> None:
-        for topic_filter, code in decisions.refused:
-            name, _, remedy = judge_suback(code)
-            log_event(
-                logger,
-                logging.WARNING,
-                "subscription refused",
-                filter=topic_filter,
-                reason=name,
-                reason_code=f"0x{code:02x}",
-                remedy=remedy,
-            )
-        for topic_filter, code in decisions.still_subscribed:
-            reason = judge_unsuback(code).name
-            code_text = f"0x{code:02x}"
-            log_event(
-                logger, logging.INFO, "still subscribed", filter=topic_filter, reason=reason, reason_code=code_text
-            )
-        for topic_filter in decisions.overflowing:
-            log_event(
-                logger,
-                logging.WARNING,
-                "subscription overflows",
-                filter=topic_filter,
-                qos=0,
-                policy=self._config.receive_overflow,
-                remedy="handle faster, subscribe at QoS 1, or raise receive_queue_size and receive_queue_bytes",
-            )
-        for link in decisions.receive_maximum_exceeded:
-            log_event(
-                logger,
-                logging.WARNING,
-                "receive maximum exceeded",
-                link=link,
-                receive_maximum=self._config.receive_maximum,
-                why="the broker sends more unacknowledged messages than hawk has announced to take; they are taken",
-                remedy=_REMEDY,
-            )
-        for overrun in decisions.overruns:
-            self._log_overrun(overrun)
-        if decisions.abandoning:
-            log_event(
-                logger,
-                logging.ERROR,
-                "deliveries abandoned",
-                deliveries=decisions.abandoned,
-                why=f"nobody subscribed for {self._config.return_grace_s:g} s, or handlers failed "
-                f"{self._config.max_deliveries} times on each; the broker is told that they are rejected",
-            )
-        if decisions.blocking is not None:
-            topic, key, behind = decisions.blocking
-            log_event(
-                logger,
-                logging.WARNING,
-                "delivery blocks others",
-                topic=topic,
-                delivery_key=key,
-                behind=behind,
-                why=f"it has not been handled for {BLOCKED_TOO_LONG_S:g} s, and acknowledgements keep the order of arrival",
-                remedy="handle, acknowledge or reject it",
-            )
-        if decisions.rejected and now >= self._rejections_told_at + QUIET_AFTER_REJECTION_S:
-            self._rejections_told_at = now
-            topic, reason = decisions.rejected[0]
-            log_event(logger, logging.WARNING, "message rejected", topic=topic, reason=reason)
-
-    def _log_overrun(self, overrun: Overrun) -> None:
-        if overrun.given_up:
-            log_event(
-                logger,
-                logging.WARNING,
-                "receive maximum exceeded too far",
-                link=overrun.link,
-                messages_beyond=overrun.messages,
-                why=f"{MOST_UNACKNOWLEDGED} messages or {MOST_UNACKNOWLEDGED_BYTES} bytes are unacknowledged, and more came",
-                remedy=_REMEDY,
-            )
-        else:
-            log_event(
-                logger,
-                logging.INFO,
-                "receive maximum was exceeded",
-                link=overrun.link,
-                messages_beyond=overrun.messages,
-            )
 
     def _report(self) -> None:
         counters = self._core.counters._replace(revision=self._reported.revision)

@@ -14,6 +14,8 @@ from hawk.packets import AckKind, Acknowledgement, Outgoing
 
 BLOCKED_TOO_LONG_S = 60.0
 """How long a delivery may keep those behind it from being acknowledged before a WARNING names it."""
+FULL_TOO_LONG_S = 60.0
+"""How long our Receive Maximum may be used up before a WARNING says that what is received is handled too slowly."""
 REJECTED = 0x83
 """Implementation specific error: what a PUBACK or PUBREC says of a message that nobody here will ever handle."""
 
@@ -23,7 +25,7 @@ _IDENTIFIER_NOT_FOUND = 0x92
 class Acknowledgements:
     """The identifiers of the session, and what the present link is owed."""
 
-    def __init__(self, handled: Iterable[InboxRecord]) -> None:
+    def __init__(self, handled: Iterable[InboxRecord], receive_maximum: int) -> None:
         self._lines: tuple[deque[Arrival], deque[Arrival]] = (deque(), deque())
         self._unreleased: set[int] = set()
         # Of the present session: what the broker may repeat under the same identifier.
@@ -35,6 +37,9 @@ class Acknowledgements:
         self._heads: list[Arrival | None] = [None, None]
         self._head_since = [math.inf, math.inf]
         self._told = False
+        self._receive_maximum = receive_maximum
+        self._full_since = math.inf
+        self._told_full = False
 
     @property
     def owed(self) -> int:
@@ -45,6 +50,18 @@ class Acknowledgements:
     def blocked_too_long_at(self) -> float:
         """When a delivery will have blocked others for too long; inf for never, or when that was said."""
         return math.inf if self._told else min(self._head_since) + BLOCKED_TOO_LONG_S
+
+    @property
+    def full_too_long_at(self) -> float:
+        """When our Receive Maximum will have been used up for too long; inf for never, or when that was said."""
+        return math.inf if self._told_full else self._full_since + FULL_TOO_LONG_S
+
+    def is_full_too_long(self, now: float) -> bool:
+        """Whether that is to be said now; once, until half of it is free."""
+        if now < self.full_too_long_at:
+            return False
+        self._told_full = True
+        return True
 
     def repeated(self, identifier: int, qos: int, duplicate: bool) -> Arrival | None:
         """What came before under this identifier and is not over, if this PUBLISH repeats it."""
@@ -83,6 +100,7 @@ class Acknowledgements:
         self._unreleased.clear()
         self._heads, self._head_since = [None, None], [math.inf, math.inf]
         self._told = False
+        self._full_since = math.inf
 
     def flush(self, packets: list[Outgoing], now: float) -> None:
         """Append a PUBACK or PUBREC for what is settled, up to the first of its QoS that is not."""
@@ -95,6 +113,11 @@ class Acknowledgements:
                 self._head_since[index] = math.inf if head is None else now
         if self._told and self._heads == [None, None]:
             self._told = False
+        owed = self.owed
+        if owed >= self._receive_maximum:
+            self._full_since = min(self._full_since, now)
+        elif 2 * owed <= self._receive_maximum:
+            self._full_since, self._told_full = math.inf, False
 
     def blocking(self, now: float) -> Blocking | None:
         """The delivery that has blocked others for too long; once in each episode, until nobody is blocked."""

@@ -42,7 +42,8 @@ class Deliveries:
         """How many messages the present lane brought although our Receive Maximum was used up."""
         self.routes = Routes()
         self.inbox = Inbox(recovered)
-        self.acknowledgements = Acknowledgements(record for record in recovered.records if record.handled)
+        handled = [record for record in recovered.records if record.handled]
+        self.acknowledgements = Acknowledgements(handled, config.receive_maximum)
         self._run = run
         self._receive_maximum = config.receive_maximum
         self._max_deliveries = config.max_deliveries

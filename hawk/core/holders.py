@@ -66,6 +66,8 @@ class Decisions:
     """An episode of abandoning begins: none was abandoned for `return_grace_s`."""
     blocking: Blocking | None = None
     """An episode of blocking begins."""
+    is_too_slow: bool = False
+    """An episode begins in which what is received is handled more slowly than the broker would send."""
     receive_maximum_exceeded: list[int] = field(default_factory=list)
     """Numbers of links on which the broker began to exceed our Receive Maximum: each link once."""
     overruns: list[Overrun] = field(default_factory=list)

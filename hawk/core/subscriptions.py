@@ -65,8 +65,9 @@ class Subscriptions:
         """When `tick` has something to do: hawk's time, inf for never."""
         if self._stopped:
             return self._inbox.retry_at
-        blocked_at = self._arrivals.acknowledgements.blocked_too_long_at
-        return min(self._wire.ready_due, self._wire.leaving_due, self._grace_ends, blocked_at, self._inbox.retry_at)
+        acknowledgements = self._arrivals.acknowledgements
+        told_at = min(acknowledgements.blocked_too_long_at, acknowledgements.full_too_long_at)
+        return min(self._wire.ready_due, self._wire.leaving_due, self._grace_ends, told_at, self._inbox.retry_at)
 
     @property
     def counters(self) -> InboundReport:
@@ -206,6 +207,7 @@ class Subscriptions:
         blocking = self._arrivals.acknowledgements.blocking(now)
         if blocking is not None:
             self._decisions.blocking = blocking
+        self._decisions.is_too_slow |= self._arrivals.acknowledgements.is_full_too_long(now)
 
     def stop(self) -> None:
         """Deliver nothing more and end every iteration. Handled messages are still acknowledged; no others are."""

@@ -213,6 +213,21 @@ async def test_a_delivery_that_blocks_the_others_for_a_minute_is_named_once(reco
         assert mqtt.stats["receive_slots"] == {}
 
 
+async def test_a_consumer_that_holds_all_slots_for_a_minute_is_told_of_once(records: Any) -> None:
+    """FAULTS.md, "slow consumer", at QoS 1: it moves, and is never caught up with."""
+    config = Config(client_id="receiver", reconnection=RECONNECTION, receive_maximum=10)
+    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(config) as mqtt, mqtt.subscribe("in") as messages:
+        for _ in range(300):
+            rehearsal.broker.publish("in", b"cargo", qos=1)
+        for _ in range(200):
+            await anext(messages)
+            await anyio.sleep(1.0)
+        (told,) = records.of("consumer too slow")
+        assert told.levelname == "WARNING"
+        assert told.hawk["held_by"] in ("in:9", "in:10")
+        assert records.of("delivery blocks others") == []
+
+
 # ----------------------------------------------------------------------------------- intent that survives
 
 

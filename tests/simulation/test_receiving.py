@@ -130,7 +130,7 @@ def test_a_flood_that_is_handled_while_nothing_can_be_written_costs_no_link(back
 @pytest.mark.timeout(900)
 @both_backends
 def test_a_consumer_that_is_five_times_too_slow_holds_up_nothing_but_its_own_messages(
-    backend: Backend, deep: bool
+    backend: Backend, deep: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """FAULTS.md, "slow consumer". 5,000 messages a second against a handler of 1,000; --deep runs 100,000 of them."""
     messages = 100_000 if deep else 2_000
@@ -170,6 +170,8 @@ def test_a_consumer_that_is_five_times_too_slow_holds_up_nothing_but_its_own_mes
                     await anyio.sleep(0.1)
                 await anyio.sleep(1.0)
             stats = mqtt.stats
+            slow = [record for record in caplog.records if getattr(record, "event", "") == "consumer too slow"]
+            assert [record.levelname for record in slow] == ["WARNING"] * deep, "after a minute of it, once"
             assert handled == list(range(messages)), "nothing at QoS 1 is lost, and the order is kept"
             assert stats["total_disconnections"] == 0
             assert stats["handled"] + stats["inbound_dropped"] == stats["received"] == messages + messages // 10
