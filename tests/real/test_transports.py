@@ -152,6 +152,27 @@ async def test_the_keep_alive_that_mosquitto_imposes_is_read(start_mosquitto: An
         await link.aclose()
 
 
+async def test_an_identifier_that_mosquitto_assigned_is_kept_over_its_restart(mosquitto: Any) -> None:
+    config = hawk.Config.from_url(mosquitto.url, client_id="", initial_retry_delay=0.05)
+    with anyio.fail_after(PATIENCE_S):
+        link = await NetworkDialer(config).dial(ConnectRequest("", clean_start=True))
+        assert link.connack.assigned_client_identifier
+        await link.aclose()
+        async with hawk.open_mqtt(config) as mqtt, mqtt.subscribe("news", qos=1) as messages:
+            await mqtt.connect()
+            for links in (1, 2):
+                # It does not save a session that began with Clean Start: the first restart only makes another of it.
+                while mqtt.stats["total_connections"] < links:
+                    await anyio.sleep(0.01)
+                await anyio.sleep(0.2)
+                await to_thread.run_sync(mosquitto.terminate)
+                await to_thread.run_sync(mosquitto.start)
+            async with hawk.open_mqtt(mosquitto.url) as other:
+                await (await other.publish("news", "for whoever was here", qos=1)).acknowledged()
+            # Only the session of the identifier that it was assigned has this one.
+            assert (await anext(messages)).text() == "for whoever was here"
+
+
 async def test_a_will_is_published_for_a_hawk_that_was_lost(mosquitto: Any, raw_client: Any) -> None:
     will = hawk.Will("status/boat", "gone", qos=1, properties=hawk.Properties(content_type="text/plain"))
     birth = hawk.Message("status/boat", b"here", 1)
