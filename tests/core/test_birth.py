@@ -114,16 +114,18 @@ def test_one_that_the_broker_can_never_take_is_a_dead_letter_and_blocks_nothing(
     assert fates(outbox) == [("here", "dead_lettered")]
 
 
-def test_with_a_file_it_goes_out_once_it_is_committed() -> None:
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_a_file_does_not_keep_it_for_the_next_process_has_its_own(qos: int) -> None:
     outbox = Outbox(Config(), durable=True)
-    outbox.open(NEW, 0.0, birth())
+    outbox.open(NEW, 0.0, birth(qos))
     outbox.ready()
-    assert sent(outbox) == []
+    first = sent(outbox)
     commit = outbox.take_commit(0.0)
-    assert commit is not None
-    assert [record.message for record in commit.insert] == [birth()]
-    outbox.committed()
-    assert sent(outbox) == ["here"]
+    assert commit is None or commit.insert == ()
+    if commit is not None:
+        # At QoS 2 the identifier is committed before the PUBLISH.
+        outbox.committed()
+    assert first + sent(outbox) == ["here"]
 
 
 def test_nothing_is_born_after_the_end() -> None:
