@@ -48,9 +48,10 @@ def response_topic_of(client_identifier: str) -> str:
 class _Waiting:
     """One request that waits. The first that comes, an answer or a failure, counts."""
 
-    __slots__ = ("answer", "done", "failure")
+    __slots__ = ("acknowledged", "answer", "done", "failure")
 
     def __init__(self) -> None:
+        self.acknowledged = False
         self.answer: ReceivedMessage | None = None
         self.failure: HawkError | None = None
         self.done = anyio.Event()
@@ -99,7 +100,7 @@ class Requests:
         """See `MQTTInterface.request`."""
         _check(timeout_s, properties)
         correlation_data = self._random.getrandbits(128).to_bytes(16, "big")
-        waiting, receipt = _Waiting(), None
+        waiting = _Waiting()
         with anyio.move_on_after(timeout_s):
             await self._start()
             listening = await self._listen()
@@ -119,7 +120,7 @@ class Requests:
             return waiting.answer
         if waiting.failure is not None:
             raise waiting.failure
-        raise NoResponse(topic, timeout_s, acknowledged=receipt is not None and receipt.settled)
+        raise NoResponse(topic, timeout_s, acknowledged=waiting.acknowledged)
 
     async def aclose(self) -> None:
         """End the subscription: whoever waits is told `Stopped`. Cancelling is put off; this takes a few passes."""
@@ -188,6 +189,7 @@ async def _follow(receipt: Receipt, waiting: _Waiting, has_own_expiry: bool) -> 
     """A request that cannot arrive will not be answered either."""
     try:
         await receipt.acknowledged()
+        waiting.acknowledged = True
     except Expired as expired:
         if has_own_expiry:
             waiting.fail(expired)

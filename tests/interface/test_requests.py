@@ -9,6 +9,7 @@ import pytest
 
 from hawk import (
     Config,
+    Expired,
     MessageInvalid,
     MQTTInterface,
     NoResponse,
@@ -209,6 +210,15 @@ async def test_a_request_made_without_a_link_is_answered_when_there_is_one() -> 
         tasks.start_soon(restart)
         assert (await world.mqtt.request("ask", "x", timeout_s=60)).text() == "to x"
         tasks.cancel_scope.cancel()
+
+
+async def test_a_request_that_expires_before_its_patience_is_over_says_so() -> None:
+    async with a_world() as world:
+        await world.rehearsal.broker.kill()
+        await anyio.sleep(1.0)
+        with anyio.fail_after(30.0), pytest.raises(Expired):
+            await world.mqtt.request("ask", "x", timeout_s=600, properties=Properties(expiry_s=5))
+        await world.rehearsal.broker.restart()
 
 
 async def test_a_request_that_the_broker_refuses_raises_at_once() -> None:
