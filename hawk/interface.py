@@ -502,7 +502,11 @@ class MQTTInterface:
         reference = receipt.reference
         with service.credit.asking():
             try:
-                await service.send(service.to_queue_keeper, Offer(messages, reference, asks=True))
+                offer = Offer(messages, reference, asks=True)
+                try:
+                    service.to_queue_keeper.send_nowait(offer)
+                except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    await service.send(service.to_queue_keeper, offer)
                 await receipt.accepted()
             except anyio.get_cancelled_exc_class():
                 if not service.ended:

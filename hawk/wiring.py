@@ -39,6 +39,7 @@ Upward goes only what is bounded by one outstanding request each, with `send_now
 """
 
 import math
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -142,6 +143,7 @@ class Service:
         durable = self._store is not None
         self._scopes: list[anyio.CancelScope] = []
         self._waiting: set[anyio.CancelScope] = set()
+        self._events: weakref.WeakSet[anyio.Event] = weakref.WeakSet()
         self.durable = durable
         # With a store acceptance is the store's word, so every offer asks.
         opening_room = Room(0, 0) if durable else Room(config.message_queue_size, config.most_queue_bytes)
@@ -305,7 +307,19 @@ class Service:
                     return await wait()
                 finally:
                     self._waiting.discard(scope)
-        raise Stopped("hawk has ended with an error in itself" if self.crashed else "hawk has stopped")
+        self._raise_if_ended()
+        raise AssertionError("a wait that nobody cancelled has no other end")
+
+    def _raise_if_ended(self) -> None:
+        if self.ended:
+            raise Stopped("hawk has ended with an error in itself" if self.crashed else "hawk has stopped")
+
+    def event(self) -> anyio.Event:
+        """An event that is set at the latest when no actor lives any more. Raises `Stopped` when none does."""
+        self._raise_if_ended()
+        event = anyio.Event()
+        self._events.add(event)
+        return event
 
     async def wait_gone(self) -> None:
         """Wait until no actor runs and the store is closed. Cancelling ends the wait."""
@@ -372,6 +386,8 @@ class Service:
             end.close()
         for scope in self._waiting:
             scope.cancel()
+        for event in list(self._events):
+            event.set()
 
 
 def _session_of(identity: Identity, config: Config) -> SessionRecord:
