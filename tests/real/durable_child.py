@@ -54,6 +54,8 @@ async def live(port: int, outbox: str, first: int, count: int, seed: int) -> Non
         async with anyio.create_task_group() as tasks:
             for _ in range(PUBLISHERS):
                 tasks.start_soon(publish)
+        # What was left over goes before this one.
+        await (await mqtt.publish("end", b"", qos=1)).acknowledged()
         while mqtt.stats["queue_size"]:
             await anyio.sleep(0.005)
 
