@@ -141,7 +141,8 @@ class MQTTInterface:
         report = await service.stop(self._config.drain_s if drain_s is None else drain_s)
         await service.wait_gone()
         self._refresh()
-        return report
+        # Only a store with a thread has one to name.
+        return report._replace(lingering=getattr(self._ports.outbox_store, "lingering_thread", None))
 
     @property
     def connection_state(self) -> ConnectionState:

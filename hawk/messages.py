@@ -450,13 +450,17 @@ class Room(NamedTuple):
 
 
 class StopReport(NamedTuple):
-    """What a stop came to, counted from the moment it was asked for."""
+    """What a stop came to, counted from the moment it was asked for.
+
+    `lingering` names the outbox's thread, if it has not ended because the disk does not answer.
+    """
 
     acknowledged: int = 0
     sent: int = 0
     failed: int = 0
     kept: int = 0
     abandoned: int = 0
+    lingering: str | None = None
 
 
 # ------------------------------------------------------------------------ to the Subscription keeper
