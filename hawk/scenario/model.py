@@ -76,7 +76,9 @@ class FaultEntry(NamedTuple):
 
 
 class RandomEntry(NamedTuple):
-    """Faults drawn from the seed: one of `pick` after each `every`, that lasts for a `lasting`."""
+    """Faults drawn from the seed: one of `pick` begins an `every` after the one before began, and lasts for a `lasting`.
+    So they overlap where `lasting` is longer.
+    """
 
     from_s: float
     to_s: float

@@ -282,7 +282,7 @@ def _setting(name: str) -> Callable[[object], Any]:
     """One of hawk's own settings, by hawk's own rules, and a duration or a size with its unit."""
 
     def read(value: object) -> Any:
-        given: object = value
+        given: object = [each.value for each in value] if isinstance(value, list) else value
         if isinstance(value, str) and name in DURATIONS:
             seconds = units.duration_s(value)
             given = int(seconds) if seconds.is_integer() else seconds

@@ -76,7 +76,6 @@ def _drawn(entry: RandomEntry, random: Random) -> Iterator[Occurrence]:
             return
         ends_at_s = min(_end(at_s, fault, lasting_s), entry.to_s)
         yield Occurrence(at_s, ends_at_s, fault.words, fault, scripted=False)
-        at_s = ends_at_s
 
 
 def _end(at_s: float, fault: Fault, for_s: float | None) -> float:

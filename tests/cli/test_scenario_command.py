@@ -1,0 +1,150 @@
+"""`hawk scenario` as a user types it: what it prints, what it writes, and with which exit code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from hawk.cli.app import run
+from hawk.scenario.sweep import read_journal
+
+GOOD = """\
+hawk: 1
+name: good
+about: All is well.
+duration: 5s
+traffic:
+  - {pub: "a/{i}", clients: 2, rate: 1/s}
+timeline:
+  - {at: 2s, fault: link.reset}
+expect:
+  - lost == 0
+  - {check: state == CONNECTED at end, why: it heals}
+"""
+BAD = GOOD.replace("name: good", "name: bad").replace("lost == 0", "{check: connects == 2, abort: true}")
+WRONG = GOOD.replace("duration: 5s", "duration: five").replace("expect:", "expects:")
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    folder: Path
+    output: pytest.CaptureFixture[str]
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    def scenario(self, *arguments: str) -> Ran:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            code = run(["scenario", *arguments])
+        return Ran(code, *self.output.readouterr())
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    found = Shell(tmp_path, capsys)
+    for name, text in (("good", GOOD), ("bad", BAD), ("wrong", WRONG)):
+        found.write(f"{name}.yaml", text)
+    return found
+
+
+def test_a_run_that_passes_is_shown_writes_its_journal_and_is_judged_again(shell: Shell) -> None:
+    ran = shell.scenario("run", "good.yaml")
+    assert (ran.code, ran.err) == (0, "")
+    assert "PASS 2/2" in ran.out
+    journal = shell.folder / "out" / "good-trio-0" / "journal.jsonl"
+    assert read_journal(journal).verdict is not None
+    again = shell.scenario("replay", "out/good-trio-0")
+    assert again.code == 0
+    assert "PASS 2/2" in again.out
+
+
+def test_a_run_that_fails_says_what_and_how_to_see_it_again(shell: Shell) -> None:
+    ran = shell.scenario("run", "bad.yaml", "--seed", "3", "--backend", "asyncio")
+    assert ran.code == 1
+    assert "FAIL 1/2" in ran.out
+    assert "--seed 3 --backend asyncio" in ran.out
+
+
+def test_wrong_files_are_told_all_at_once_and_nothing_runs(shell: Shell) -> None:
+    for command in ("run", "check", "list", "show"):
+        ran = shell.scenario(command, "wrong.yaml")
+        assert (ran.code, ran.out) == (2, "")
+        assert "wrong.yaml:4:11: duration: not a duration" in ran.err
+        assert "expects: unknown key; did you mean 'expect'?" in ran.err
+    assert not (shell.folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["run"], "name a scenario file"),
+        (["run", "none.yaml"], "cannot be read"),
+        (["run", "good.yaml", "--seeds", "5..1"], "must be two numbers"),
+        (["run", "good.yaml", "--seed", "1", "--seeds", "1..2"], "give one of the two"),
+        (["replay", "good.yaml"], "is not a record of a journal"),
+        (["replay", "none"], "cannot be read"),
+        (["diff", "none", "none"], "cannot be read"),
+    ],
+)
+def test_wrong_usage_ends_with_2(shell: Shell, arguments: list[str], what: str) -> None:
+    ran = shell.scenario(*arguments)
+    assert ran.code == 2
+    assert what in ran.err
+
+
+def test_a_sweep_is_told_as_json_and_junit_and_a_breach_of_an_abort_ends_it(shell: Shell) -> None:
+    ran = shell.scenario("run", "good.yaml", "--seeds", "1..3", "--json", "--jobs", "1", "--junit", "j/unit.xml")
+    told = [json.loads(line) for line in ran.out.splitlines()]
+    assert [(each["seed"], each["passed"]) for each in told] == [(1, True), (2, True), (3, True)]
+    cases = ElementTree.parse(shell.folder / "j" / "unit.xml").getroot().findall("testcase")
+    assert len(cases) == 3
+    ran = shell.scenario("run", "bad.yaml", "--seeds", "1..3", "--jobs", "1", "--junit", "junit.xml")
+    assert ran.code == 1
+    assert "0 of 3 runs passed, 2 were not begun" in ran.out
+    suite = ElementTree.parse(shell.folder / "junit.xml").getroot()
+    assert suite.attrib["failures"] == "1"
+    assert "minimal file: out/bad-seed-1-minimal.yaml" in ran.err
+    assert shell.scenario("check", "out/bad-seed-1-minimal.yaml").code == 0
+
+
+def test_several_runs_share_the_cores_and_one_line_each(shell: Shell) -> None:
+    ran = shell.scenario("run", "good.yaml", "--seeds", "1..5", "--jobs", "2")
+    assert ran.code == 0
+    assert ran.out.count("PASS 2/2  good") == 5
+    assert "5 of 5 runs passed" in ran.out
+
+
+def test_two_journals_of_one_seed_are_the_same_and_of_two_are_not(shell: Shell) -> None:
+    shell.scenario("run", "good.yaml", "--seeds", "1..2", "--jobs", "1")
+    assert shell.scenario("diff", "out/good-trio-1", "out/good-trio-1").code == 0
+    other = shell.scenario("diff", "out/good-trio-1", "out/good-trio-2")
+    assert other.code == 1
+    assert "the headers differ: seed" in other.out
+
+
+def test_what_is_printed_to_begin_with_can_be_checked(shell: Shell) -> None:
+    shell.write("new.yaml", shell.scenario("new").out)
+    assert shell.scenario("check", "new.yaml").out == "new.yaml: no problems; 1 run\n"
+    assert json.loads(shell.scenario("schema").out)["title"] == "A scripted outage for hawk"
+    listed = shell.scenario("list", "good.yaml", "new.yaml").out
+    assert "good" in listed
+    assert "All is well." in listed
+
+
+def test_show_writes_out_what_the_seed_draws(shell: Shell) -> None:
+    drawn = "random: {to: 5s, every: 1s, for: 500ms, pick: [link.refuse]}"
+    shell.write("drawn.yaml", GOOD.replace("{at: 2s, fault: link.reset}", drawn))
+    shown = shell.scenario("show", "drawn.yaml", "--seed", "9").out
+    assert shown.count("fault: link.refuse, for: ") == 4
+    shell.write("shown.yaml", shown)
+    assert shell.scenario("check", "shown.yaml").code == 0
