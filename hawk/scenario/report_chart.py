@@ -237,7 +237,7 @@ def _limit_line(limit: float, what: str) -> list[alt.Chart]:
     line = here.mark_rule(color=_LINE, strokeDash=[5, 4]).encode(
         y="limit:Q", tooltip=[alt.Tooltip("what:N", title="limit")]
     )
-    word = here.mark_text(color=_LINE, align="right", baseline="bottom", dy=-2).encode(
+    word = here.mark_text(color=_LINE, align="right", baseline="top", dy=3).encode(
         y="limit:Q", x=alt.value(_WIDTH - 4), text="what:N"
     )
     return [line, word]
