@@ -210,7 +210,7 @@ def seconds(value: float) -> str:
         return f"{value * 1000:.3g} ms"
     if value < 60:
         return f"{value:.3g} s"
-    if value < 600:
+    if value <= 120:
         return f"{value:.0f} s"
     return f"{value / 60:.3g} min" if value < 3600 else f"{value / 3600:.3g} h"
 

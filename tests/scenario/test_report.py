@@ -202,7 +202,15 @@ def test_what_is_read_back_from_lines_is_shown_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "0 s"), (0.25, "250 ms"), (16.94, "16.9 s"), (100, "100 s"), (1500, "25 min"), (28_800, "8 h")],
+    [
+        (0, "0 s"),
+        (0.25, "250 ms"),
+        (16.94, "16.9 s"),
+        (100, "100 s"),
+        (300, "5 min"),
+        (1500, "25 min"),
+        (28_800, "8 h"),
+    ],
 )
 def test_durations_are_short(value: float, words: str) -> None:
     assert seconds(value) == words
