@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     from hawk.testing.history import lost as lost
     from hawk.testing.history import reordered as reordered
     from hawk.testing.network import Network as Network
+    from hawk.testing.proxy import FaultProxy as FaultProxy
+    from hawk.testing.proxy_timeline import Spell as Spell
+    from hawk.testing.proxy_timeline import Weather as Weather
     from hawk.testing.rehearsal import Rehearsal as Rehearsal
     from hawk.testing.virtual_time import VirtualWallClock as VirtualWallClock
     from hawk.testing.virtual_time import run as run
 
 _HOME_OF = {
     "Broker": "hawk.testing.broker",
+    "FaultProxy": "hawk.testing.proxy",
     "MemoryStore": "hawk.stores.memory",
     "Network": "hawk.testing.network",
     "Rehearsal": "hawk.testing.rehearsal",
+    "Spell": "hawk.testing.proxy_timeline",
     "Verdict": "hawk.testing.history",
     "VirtualWallClock": "hawk.testing.virtual_time",
+    "Weather": "hawk.testing.proxy_timeline",
     "duplicated": "hawk.testing.history",
     "illegal_edges": "hawk.testing.history",
     "judge": "hawk.testing.history",
@@ -37,11 +43,14 @@ _HOME_OF = {
 
 __all__ = [
     "Broker",
+    "FaultProxy",
     "MemoryStore",
     "Network",
     "Rehearsal",
+    "Spell",
     "Verdict",
     "VirtualWallClock",
+    "Weather",
     "duplicated",
     "illegal_edges",
     "judge",

@@ -95,6 +95,8 @@ class FaultProxy:
     def _open_or_close(self, listening: bool) -> None:
         """Raises `OSError` when another process has taken the port meanwhile."""
         if not listening:
+            # A dial that the kernel refuses leaves no trace here: what bites is that the port closes.
+            self.network.bites["refuse"] += len(self._listeners)
             self._close_listeners()
         elif not self._listeners:
             for family, address in self._addresses:

@@ -53,7 +53,7 @@ async def test_a_script_is_played_from_the_start(start: Run, port: str, tmp_path
     assert out.decode().splitlines()[1:] == ["begins: refuse for 0.01s", "ends: refuse", "begins: latency 0.001s"]
     child.process.send_signal(signal.SIGINT)
     ended = await child.end()
-    assert (ended.code, ended.out) == (130, b"stopped; felt: no fault touched anything\n")
+    assert (ended.code, ended.out) == (130, b"stopped; felt: refuse 1\n")
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,7 @@ async def test_refusing_closes_the_port_and_allowing_opens_the_same_one_again() 
         ends.network.allow()
         async with await anyio.connect_tcp("127.0.0.1", ends.port) as client:
             await client.send(b"again")
+        assert ends.network.bites["refuse"] == 1
 
 
 async def test_who_connects_while_the_name_is_unknown_is_reset() -> None:
