@@ -129,7 +129,7 @@ class QueueKeeper:
             case LinkDown():
                 if message.lane is self._lane:
                     self._lane = None
-                    outbox.close(message.cause)
+                    outbox.close(message.cause, proven=message.proven)
             case Withdraw():
                 outbox.withdraw(message.reply)
             case Stop():

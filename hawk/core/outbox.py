@@ -29,7 +29,7 @@ from hawk.core.ledger import Books
 from hawk.core.poison import Poison
 from hawk.core.window import Window
 from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport
-from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
+from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, PingRequest, Publish
 from hawk.values import Cause, Fate, FateKind, Ledger, Message
 
 MOST_UNSENT_BYTES = 1024 * 1024
@@ -200,11 +200,14 @@ class Outbox:
         """Subscriptions are in place: the backlog may flow."""
         self._ready = True
 
-    def close(self, cause: Cause | None = None) -> None:
-        """The link is down. Under way goes back in front; QoS 0 that the socket had not taken is gone."""
+    def close(self, cause: Cause | None = None, *, proven: bool = True) -> None:
+        """The link is down. Under way goes back in front; QoS 0 that the socket had not taken is gone.
+
+        `proven`: a ping or anything else had been answered on it.
+        """
         self._connack, self._ready = None, False
         if cause is not None and not self._acknowledged:
-            self._judge_loss(cause)
+            self._judge_loss(cause, proven)
         self._window.close()
         self._packets.clear()
         if self._birth is not None:
@@ -218,10 +221,11 @@ class Outbox:
             if entry.terms is not PLAIN:
                 self._backlog.expiries.add(entry)
 
-    def _judge_loss(self, cause: Cause) -> None:
+    def _judge_loss(self, cause: Cause, proven: bool) -> None:
         """Nothing was acknowledged on the link that died: perhaps the broker cannot bear the oldest entry."""
         oldest, alone = self._window.oldest, self._window.awaiting == 1 and not self._unsent
-        if not self._poison.lost(cause, 0 if oldest is None else oldest.number, alone=alone) or oldest is None:
+        suspect = 0 if oldest is None else oldest.number
+        if not self._poison.lost(cause, suspect, alone=alone, proven=proven) or oldest is None:
             return
         why = f"the broker closed the link again and again while this message alone was under way ({cause})"
         fate = Fate(FateKind.DEAD_LETTERED, why, cause.reason_code or UNSPECIFIED_ERROR)
@@ -323,6 +327,9 @@ class Outbox:
                 while self._admission.line and self._intake.seat_line(now, link_up=True):
                     self._take_backlog(packets, self._connack, now)
         self._count_those_who_wait()
+        if self._window.isolated and any(isinstance(packet, Publish) for packet in packets):
+            # If the link is sound the answer comes before whatever the message does to the broker.
+            packets.insert(0, PingRequest())
         return tuple(packets)
 
     def _resume(self, packets: list[Outgoing], now: float, *, ready: bool) -> None:

@@ -3,8 +3,9 @@
 A message that makes its broker close the link would block everything behind it for ever. But links die for many reasons,
 and a flapping link must never cost a message. So only what is evidence against one entry counts: the broker itself closes
 the link, before anything in flight on it was acknowledged. Three such losses with the same oldest entry bring isolation,
-one message at a time; and only an entry that was alone in flight at three more is set aside. Whatever else happens in
-between, an acknowledgement or a loss that is no evidence, begins the count anew.
+one message at a time, each behind a PINGREQ; and only an entry that was alone in flight at three more is set aside, if
+the link had answered each of those pings: a broker that closes every link at once has not even read the message.
+Whatever else happens in between, an acknowledgement or a loss that is no evidence, begins the count anew.
 """
 
 from hawk.values import Cause, CauseKind
@@ -30,10 +31,10 @@ class Poison:
         self._suspect = self._losses = 0
         self.isolating = False
 
-    def lost(self, cause: Cause, oldest: int, *, alone: bool) -> bool:
+    def lost(self, cause: Cause, oldest: int, *, alone: bool, proven: bool) -> bool:
         """A link died on which nothing had been acknowledged, with that entry the oldest in flight (0 for none).
 
-        True when this entry is to be set aside.
+        `alone`: nothing else was in flight. `proven`: the link had answered a ping. True when the entry is to be set aside.
         """
         if not oldest or not is_evidence(cause):
             self.acquit()
@@ -41,7 +42,7 @@ class Poison:
         if oldest != self._suspect:
             self.acquit()
             self._suspect = oldest
-        if self.isolating and not alone:
+        if self.isolating and not (alone and proven):
             return False
         self._losses += 1
         if self.isolating and self._losses >= LOSSES_ALONE:

@@ -37,17 +37,23 @@ def test_three_losses_isolate_and_three_more_alone_set_aside() -> None:
     poison = Poison()
     for _ in range(LOSSES_BEFORE_ISOLATION):
         assert not poison.isolating
-        assert not poison.lost(CLOSED, 7, alone=True)
+        assert not poison.lost(CLOSED, 7, alone=True, proven=True)
     assert poison.isolating
-    assert [poison.lost(CLOSED, 7, alone=True) for _ in range(LOSSES_ALONE)] == [False, False, True]
+    assert [poison.lost(CLOSED, 7, alone=True, proven=True) for _ in range(LOSSES_ALONE)] == [False, False, True]
     assert not poison.isolating, "and then everybody is innocent"
 
 
 def test_in_isolation_a_loss_in_company_counts_nothing() -> None:
     poison = Poison()
     for _ in range(LOSSES_BEFORE_ISOLATION):
-        poison.lost(CLOSED, 7, alone=False)
-    assert not any(poison.lost(CLOSED, 7, alone=False) for _ in range(10))
+        poison.lost(CLOSED, 7, alone=False, proven=True)
+    assert not any(poison.lost(CLOSED, 7, alone=False, proven=True) for _ in range(10))
+    assert poison.isolating
+
+
+def test_a_broker_that_closes_every_link_at_once_convicts_nobody() -> None:
+    poison = Poison()
+    assert not any(poison.lost(CLOSED, 7, alone=True, proven=False) for _ in range(100))
     assert poison.isolating
 
 
@@ -60,12 +66,12 @@ def test_nobody_is_set_aside_without_six_unbroken_losses(happenings: list[str]) 
             case "close" | "close alone":
                 unbroken += 1
                 alone += happening == "close alone"
-                set_aside = poison.lost(CLOSED, 7, alone=happening == "close alone")
+                set_aside = poison.lost(CLOSED, 7, alone=happening == "close alone", proven=True)
             case "other":
-                poison.lost(CLOSED, 8, alone=False)
+                poison.lost(CLOSED, 8, alone=False, proven=True)
                 unbroken = alone = 0
             case "silence":
-                poison.lost(SILENT, 7, alone=True)
+                poison.lost(SILENT, 7, alone=True, proven=True)
                 unbroken = alone = 0
             case _:
                 poison.acquit()
@@ -78,4 +84,4 @@ def test_nobody_is_set_aside_without_six_unbroken_losses(happenings: list[str]) 
 
 def test_an_empty_link_is_no_evidence() -> None:
     poison = Poison()
-    assert not any(poison.lost(CLOSED, 0, alone=False) for _ in range(10))
+    assert not any(poison.lost(CLOSED, 0, alone=False, proven=True) for _ in range(10))

@@ -10,7 +10,7 @@ import pytest
 
 from hawk import Config, MQTTInterface, ReconnectionConfig, Refused
 from hawk.errors import LinkLost
-from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing, Publish
+from hawk.packets import Arrivals, Connack, ConnectRequest, Outgoing, PingRequest, Publish
 from hawk.ports import Dialer, Link
 from hawk.stores.memory import MemoryStore
 from hawk.testing.history import judge
@@ -100,7 +100,7 @@ def test_no_cut_of_the_link_costs_a_message(backend: Backend, deep: bool) -> Non
 
 
 class ClosesOnPoison:
-    """A dialer to a broker that closes the link on one certain message."""
+    """A dialer to a broker that closes the link on one certain message, after it has answered what came before it."""
 
     def __init__(self, inner: Dialer) -> None:
         self._inner = inner
@@ -113,6 +113,7 @@ class _ClosesOnPoison:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._closed = False
+        self._answered = anyio.Event()
 
     @property
     def connack(self) -> Connack:
@@ -126,6 +127,8 @@ class _ClosesOnPoison:
         for index, packet in enumerate(packets):
             if isinstance(packet, Publish) and packet.message.payload == b"poison":
                 await self._link.send(packets[:index])
+                if any(isinstance(before, PingRequest) for before in packets[:index]):
+                    await self._answered.wait()
                 self._closed = True
                 await self._link.aclose()
                 raise LinkLost(BY_THE_BROKER)
@@ -133,11 +136,14 @@ class _ClosesOnPoison:
 
     async def receive(self) -> Arrivals:
         try:
-            return await self._link.receive()
+            arrivals = await self._link.receive()
         except LinkLost:
             if self._closed:
                 raise LinkLost(BY_THE_BROKER) from None
             raise
+        if arrivals.pong:
+            self._answered.set()
+        return arrivals
 
     async def aclose(self) -> None:
         await self._link.aclose()
