@@ -217,6 +217,11 @@ class Subscription:
     async def _work(self, handler: Handler) -> None:
         """One worker: a message at a time, until the block is left or hawk stops."""
         while not self._leaving:
+            if self._run and not self._expects_again:
+                await self._let_others_run()
+                if self._run and not self._leaving:
+                    await self._call(handler, self._run.popleft())
+                continue
             delivered = None
             with anyio.CancelScope() as scope:
                 self._idle.add(scope)
