@@ -69,7 +69,7 @@ class Acknowledgements:
         if known is None or known.message.qos != qos:
             return None
         # A rejection ended the flow, so the identifier may name another message; else at QoS 2 it cannot until PUBREL.
-        return known if duplicate or (qos == 2 and not known.rejected) else None
+        return known if duplicate or (qos == 2 and not (known.rejected or known.abandoned)) else None
 
     def is_present(self, arrival: Arrival) -> bool:
         """Whether its identifier still means this one to the broker."""

@@ -144,6 +144,7 @@ class Receiving(RuleBasedStateMachine):
         self.readers: dict[int, Reader] = {}
         self.lines: dict[int, list[int]] = {1: [], 2: []}
         self.asked: list[SubscribeRequest | UnsubscribeRequest] = []
+        self.known: set[int] = set()
         self.readies: dict[int, int] = {}
         self.lane = None
         self.opened_at = self.now
@@ -193,6 +194,8 @@ class Receiving(RuleBasedStateMachine):
         match packet:
             case SubscribeRequest() | UnsubscribeRequest():
                 self.asked.append(packet)
+                if isinstance(packet, SubscribeRequest):
+                    self.known.add(packet.subscription_identifier)
             case Acknowledgement(AckKind.PUBCOMP, identifier, code):
                 assert code == 0 or identifier not in self.disk.records
                 assert identifier not in self.disk.records, "forgotten before the identifier is free"
@@ -395,7 +398,8 @@ class Receiving(RuleBasedStateMachine):
         """Each copy reaches each holder of the filters that it names; without names, of all that match."""
         filters = [text for text, name in self.granted.items() if name in sent.named]
         for reader in self.readers.values():
-            meant = not sent.named or reader.filter in filters
+            # A name that an earlier process gave says nothing to this one.
+            meant = not set(sent.named) <= self.known or not sent.named or reader.filter in filters
             assert reader.had.count(sent.text) == (meant and matches(reader.filter, sent.topic))
 
     def send(self, sent: Sent) -> None:

@@ -683,3 +683,14 @@ def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for
     app.subscribe("a")
     assert deliveries(app.core.take()) == []
     assert isinstance(unsubscribe, UnsubscribeRequest)
+
+
+def test_after_a_message_of_qos_2_was_set_aside_its_identifier_names_another() -> None:
+    """A PUBREC that refuses ends the flow (MQTT 5 section 4.3.3)."""
+    app = receiving("b")
+    app.arrive(publish(qos=2), now=0.0)
+    app.core.tick(RETURN_GRACE_S)
+    assert app.core.take().packets == [Acknowledgement(AckKind.PUBREC, 1, REJECTED)]
+    app.subscribe("a")
+    app.core.take()
+    assert len(deliveries(app.arrive(publish(qos=2), now=RETURN_GRACE_S))) == 1
