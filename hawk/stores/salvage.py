@@ -122,6 +122,9 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
     new.execute("DELETE FROM progress WHERE number NOT IN (SELECT number FROM message)")
     for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
         new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    for row in _readable(old, "inbound", "key, handled, checksum", number="identifier"):
+        if checksum_of(*row[:3]) == row[3]:
+            new.execute("INSERT INTO inbound VALUES (?, ?, ?, ?)", row)
     _copy_identity(old, new, inodes)
     sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
     tables = Tables(new, machine.clocks)
@@ -160,9 +163,11 @@ def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tup
     new.execute("INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*moved, checksum_of(*moved)))
 
 
-def _readable(connection: sqlite3.Connection, table: str, columns: str) -> Iterator[tuple[Any, ...]]:
+def _readable(
+    connection: sqlite3.Connection, table: str, columns: str, *, number: str = "number"
+) -> Iterator[tuple[Any, ...]]:
     """Every row that can be read, each once, by its number. Where some cannot be, the search goes on behind them."""
-    query = f"SELECT number, {columns} FROM {table} WHERE number >= ? ORDER BY number"  # noqa: S608 - names of our own
+    query = f"SELECT {number}, {columns} FROM {table} WHERE {number} >= ? ORDER BY {number}"  # noqa: S608 - names of our own
     begin: int | None = 1
     while begin is not None:
         try:

@@ -12,6 +12,7 @@ import pytest
 
 from hawk.errors import StoreFailed
 from hawk.messages import Commit, Identity, Progress
+from hawk.stores.rows import checksum_of
 from hawk.stores.salvage import take_over
 from hawk.values import Stage
 
@@ -133,6 +134,8 @@ def test_a_file_that_is_no_database_any_more_is_moved_aside(
 
 def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     before = filled(opened)
+    for row in ((7, "a key", 1), (9, "another", 0)):
+        change(path, "INSERT INTO inbound VALUES (?, ?, ?, ?)", *row, checksum_of(*row))
     data = bytearray(path.read_bytes())
     at = data.find(b"000200")
     page = at // 4096
@@ -146,6 +149,9 @@ def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     recovered = outbox.recovered
     assert (recovered.damaged, recovered.queued, recovered.last_number) == (on_it, MESSAGES - on_it, MESSAGES)
     assert recovered.identity == Identity("sensor-1", session=True)
+    outbox.file.close()
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT identifier, key FROM inbound").fetchall() == [(7, "a key"), (9, "another")]
 
 
 @pytest.mark.timeout(900)
