@@ -108,7 +108,9 @@ class _Search:
     def _drop_traffic(self) -> None:
         place = 0
         while place < len(self.best.traffic) and len(self.best.traffic) > 1:
-            if not self._try(replace(self.best, traffic=_without(self.best.traffic, place, 1))):
+            fewer = _without(self.best.traffic, place, 1)
+            # A file in which nothing is published is none.
+            if all(each.rate is None for each in fewer) or not self._try(replace(self.best, traffic=fewer)):
                 place += 1
 
     def _have_fewer_clients(self) -> None:
