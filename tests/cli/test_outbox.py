@@ -71,7 +71,7 @@ def test_ls_for_people_shows_no_payload(file: OutboxFile, here: Any, capfd: pyte
     assert here("outbox", "ls", str(file.path)) == 0
     out = capfd.readouterr().out
     assert out.splitlines()[0] == "1 t/1 qos=1 payload_bytes=9 stage=queued"
-    assert out.splitlines()[-1] == "4 messages, 41 bytes, 2 dead letters, of sensor-1"
+    assert out.splitlines()[-1] == "4 messages, 53 bytes, 2 dead letters, of sensor-1"
     assert "payload 1" not in out
 
 
