@@ -11,7 +11,7 @@ from hawk.actors.mailbox import MemoryLane, take_all
 from hawk.errors import LinkLost
 from hawk.interrupts import uninterrupted
 from hawk.messages import Incoming, Lost, Settled, ToConnector, ToQueueKeeper, ToSubscriptionKeeper, Traffic, Transmit
-from hawk.packets import DisconnectRequest, Outgoing, Publish
+from hawk.packets import AckKind, DisconnectRequest, Outgoing, Publish
 from hawk.ports import Link
 from hawk.values import Cause, CauseKind
 
@@ -19,6 +19,8 @@ FAILURE = 0x80
 GOODBYE_S = 1.0
 """How long a DISCONNECT may take to be written."""
 LAST_WORDS_S = 0.25
+BUSY = 64
+GATHERING_S = 0.001
 """How long the broker may then take to close. Closing first, with bytes unread, would reset the link under our own."""
 
 
@@ -47,6 +49,7 @@ class LinkTasks:
         self._heard_at = self._wrote_at = anyio.current_time()
         self._write_since: float | None = None
         self._written_bytes = 0
+        self._unanswered = 0
         lane.on_overflow = self._overflow
 
     @property
@@ -109,6 +112,13 @@ class LinkTasks:
                 await self._to_subscription_keeper.send(Incoming(self.lane, tuple(arrivals.inbound)))
             if arrivals.pong:
                 self.proven = True
+            answered = sum(
+                1 for each in acknowledgements if each.kind is not AckKind.PUBREC or each.reason_code >= FAILURE
+            )
+            self._unanswered = max(0, self._unanswered - len(acknowledged) - answered)
+            if self._unanswered >= BUSY:
+                # A broker answers one by one, and every waking costs more than the answer that it brings.
+                await anyio.sleep(GATHERING_S)
 
     async def _opening(self) -> list[Transmit]:
         """All that waits once the Queue keeper has said what is resumed, with that in front of the rest."""
@@ -136,7 +146,13 @@ class LinkTasks:
         self._write_since = anyio.current_time()
         await self._link.send(packets)
         self._write_since, self._wrote_at = None, anyio.current_time()
-        sent = sum(1 for packet in packets if type(packet) is Publish and not packet.identifier)
+        sent = 0
+        for packet in packets:
+            if type(packet) is Publish:
+                if packet.identifier:
+                    self._unanswered += 1
+                else:
+                    sent += 1
         if sent:
             await self._to_queue_keeper.send(Settled(self.lane, (), sent))
 

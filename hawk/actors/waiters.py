@@ -10,12 +10,15 @@ class Waiters:
 
     def __init__(self) -> None:
         self._opens: list[Channel[Opened]] = []
+        self._looked_through = 0
         self._closes: list[Close] = []
 
     def add_open(self, message: Open) -> None:
         """Somebody wants to be connected."""
-        # Those whose sender was cancelled would pile up in a long outage.
-        self._opens = [waiting for waiting in self._opens if not is_abandoned(waiting)]
+        # Those whose sender was cancelled would pile up in a long outage; looked through whenever they may have doubled.
+        if len(self._opens) > 2 * self._looked_through:
+            self._opens = [waiting for waiting in self._opens if not is_abandoned(waiting)]
+            self._looked_through = len(self._opens)
         if message.answer is not None:
             self._opens.append(message.answer)
 
