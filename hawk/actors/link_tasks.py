@@ -19,9 +19,10 @@ FAILURE = 0x80
 GOODBYE_S = 1.0
 """How long a DISCONNECT may take to be written."""
 LAST_WORDS_S = 0.25
-BUSY = 64
-GATHERING_S = 0.001
 """How long the broker may then take to close. Closing first, with bytes unread, would reset the link under our own."""
+BUSY = 64
+"""While so many PUBLISHes are unanswered, answers are read in groups."""
+GATHERING_S = 0.001
 
 
 class LinkTasks:
@@ -143,16 +144,17 @@ class LinkTasks:
         self._scope.deadline = min(self._scope.deadline, anyio.current_time() + LAST_WORDS_S)
 
     async def _put_on_the_wire(self, packets: list[Outgoing]) -> None:
-        self._write_since = anyio.current_time()
-        await self._link.send(packets)
-        self._write_since, self._wrote_at = None, anyio.current_time()
         sent = 0
         for packet in packets:
             if type(packet) is Publish:
                 if packet.identifier:
+                    # Before it is written, for its answer may come before the write has ended.
                     self._unanswered += 1
                 else:
                     sent += 1
+        self._write_since = anyio.current_time()
+        await self._link.send(packets)
+        self._write_since, self._wrote_at = None, anyio.current_time()
         if sent:
             await self._to_queue_keeper.send(Settled(self.lane, (), sent))
 

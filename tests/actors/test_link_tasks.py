@@ -5,7 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hawk.actors.link_tasks import GOODBYE_S, LAST_WORDS_S, LinkTasks
+from hawk.actors.link_tasks import BUSY, GATHERING_S, GOODBYE_S, LAST_WORDS_S, LinkTasks
 from hawk.actors.mailbox import MemoryLane, open_lane, take_all
 from hawk.messages import Incoming, Lost, Settled, ToConnector, ToQueueKeeper, ToSubscriptionKeeper, Transmit
 from hawk.packets import (
@@ -249,3 +249,64 @@ def test_a_ping_answer_and_an_acknowledgement_prove_the_link_and_move_what_was_h
             bench.close()
 
     run(hear, backend=backend)
+
+
+async def instants_of_two_answers(bench: Bench, link: Any) -> list[float]:
+    """When two PUBACKs that come together are handed on, in seconds after they came."""
+    began_at, instants = anyio.current_time(), []
+    for identifier in (101, 102):
+        link.arrive(Arrivals(acknowledged=[identifier]))
+    for _ in range(2):
+        await bench.of_queue_keeper.receive()
+        instants.append(anyio.current_time() - began_at)
+    return instants
+
+
+@both_backends
+@pytest.mark.parametrize(("published", "waits_s"), [(BUSY, 0.0), (BUSY + 1, GATHERING_S)])
+def test_answers_are_gathered_only_while_many_are_due(
+    scripted_link: Any, published: int, waits_s: float, backend: Backend
+) -> None:
+    async def answer() -> list[float]:
+        link = scripted_link()
+        bench = Bench(link)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.tasks.run)
+            bench.lane.send_nowait(Transmit(tuple(Publish(Message("a", b"", 1), n) for n in range(1, published + 1))))
+            await anyio.sleep(1)
+            instants = await instants_of_two_answers(bench, link)
+            tasks.cancel_scope.cancel()
+        bench.close()
+        return instants
+
+    assert run(answer, backend=backend) == pytest.approx([0.0, waits_s])
+
+
+@both_backends
+def test_an_answer_that_comes_while_its_message_is_still_written_is_no_debt(
+    scripted_link: Any, backend: Backend
+) -> None:
+    """Else every batch would leave some behind, until a lone answer had to wait for company that never comes."""
+
+    async def answer() -> list[float]:
+        link = scripted_link()
+        bench = Bench(link)
+        write = link.send
+
+        async def write_slowly(packets: Any) -> None:
+            await write(packets)
+            link.arrive(Arrivals(acknowledged=[packet.identifier for packet in packets]))
+            await anyio.sleep(1)
+
+        link.send = write_slowly
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.tasks.run)
+            bench.lane.send_nowait(Transmit(tuple(Publish(Message("a", b"", 1), number) for number in range(1, 101))))
+            await bench.of_queue_keeper.receive()
+            await anyio.sleep(2)
+            instants = await instants_of_two_answers(bench, link)
+            tasks.cancel_scope.cancel()
+        bench.close()
+        return instants
+
+    assert run(answer, backend=backend) == [0.0, 0.0]
