@@ -14,9 +14,9 @@ from urllib.parse import quote
 import anyio
 from anyio.lowlevel import checkpoint
 
-from hawk.actors.log import log_event
 from hawk.core.wire_size import LARGEST_EXPIRY_S
 from hawk.errors import Expired, HawkError, MessageInvalid, NoResponse, Refused, Stopped
+from hawk.eventlog import log_event
 from hawk.interrupts import uninterrupted
 from hawk.payload import Payload
 from hawk.receipt import Receipt

@@ -17,9 +17,9 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from hawk.actors.log import log_event
 from hawk.core.answers import judge_suback
 from hawk.errors import Refused, Stopped
+from hawk.eventlog import log_event
 from hawk.messages import Delivered, Handled, Rejected, Returned, Subscribe, Unsubscribe
 from hawk.packets import SubscribeFilter
 from hawk.received import ReceivedMessage

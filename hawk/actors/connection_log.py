@@ -5,9 +5,9 @@ Once per episode: the first refusal in a row is as loud as its row says, those t
 
 import logging
 
-from hawk.actors.log import log_event
 from hawk.config import Config
 from hawk.core.refusals import Refusal, judge
+from hawk.eventlog import log_event
 from hawk.messages import ConnectionReport
 from hawk.values import Cause, CauseKind, ConnectionState, Judgement, Verdict
 

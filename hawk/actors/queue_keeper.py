@@ -11,9 +11,9 @@ from typing import Protocol, TypeVar, assert_never
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from hawk.actors.log import log_event
 from hawk.actors.mailbox import RETRY_REPORT_S, LatestSender, Reporter, answer, receive_by, take_all
 from hawk.core.outbox import Outbox
+from hawk.eventlog import log_event
 from hawk.messages import (
     CommitFailed,
     Committed,

@@ -4,12 +4,12 @@ import logging
 import math
 from collections.abc import Iterable
 
-from hawk.actors.log import log_event
 from hawk.config import Config
 from hawk.core.acknowledgements import BLOCKED_TOO_LONG_S, FULL_TOO_LONG_S
 from hawk.core.answers import judge_suback, judge_unsuback
 from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.holders import Decisions, Overrun
+from hawk.eventlog import log_event
 
 QUIET_AFTER_REJECTION_S = 60.0
 """After a WARNING about a rejected message: for so long others are only counted."""

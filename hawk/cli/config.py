@@ -3,15 +3,14 @@
 Exit code 0, or 2 with every problem on stderr, one a line: `hawk.yaml:7:16: max_retries: must be ...`.
 """
 
-import json
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from hawk.cli.documents import complain_of, document, refuse, write
 from hawk.cli.exit_codes import ExitCode
 from hawk.errors import ConfigInvalid
 
@@ -32,9 +31,9 @@ def check(file: Path, /) -> int:
     try:
         loaded = load_settings(file, environ={}, flags={})
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     _warn(loaded.warnings)
-    _write(f"{file}: no problems\n")
+    write(f"{file}: no problems\n")
     return ExitCode.OK
 
 
@@ -62,13 +61,13 @@ def show(
     try:
         loaded = load_settings(config, environ=os.environ, flags={})
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     _warn(loaded.warnings)
     settings = shown_settings(loaded.config)
     if as_json:
-        _write(_as_json({"mqtt": settings} | ({"origins": loaded.origins} if origin else {})))
+        write(document({"mqtt": settings} | ({"origins": loaded.origins} if origin else {})))
     else:
-        _write(settings_yaml(settings, loaded.origins if origin else None))
+        write(settings_yaml(settings, loaded.origins if origin else None))
     return ExitCode.OK
 
 
@@ -77,7 +76,7 @@ def schema() -> int:
     """Print the JSON Schema of a configuration file, for editors."""
     from hawk.service.schema import json_schema
 
-    _write(_as_json(json_schema()))
+    write(document(json_schema()))
     return ExitCode.OK
 
 
@@ -86,29 +85,9 @@ def new() -> int:
     """Print a commented YAML file with every setting and its default."""
     from hawk.service.writing import template
 
-    _write(template())
+    write(template())
     return ExitCode.OK
 
 
-def _refuse(invalid: ConfigInvalid) -> int:
-    count = len(invalid.problems)
-    _complain([*map(str, invalid.problems), f"{count} problem{'s' if count != 1 else ''}"])
-    return ExitCode.USAGE
-
-
 def _warn(warnings: Iterable[str]) -> None:
-    _complain([f"warning: {warning}" for warning in warnings])
-
-
-def _complain(lines: Iterable[str]) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-
-
-def _write(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    complain_of([f"warning: {warning}" for warning in warnings])

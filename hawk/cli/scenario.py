@@ -3,13 +3,13 @@
 Exit code 0 when every run passed, 1 when one did not, 2 when a file or an option is wrong.
 """
 
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from hawk.cli.documents import document, refuse, write
 from hawk.cli.exit_codes import ExitCode
 from hawk.errors import ConfigInvalid, Problem
 
@@ -69,7 +69,7 @@ def run(
             for variant in variants(scenario, seeds=chosen, backends=backends)
         ]
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     return run_scenarios(
         scenarios, folder=report or _OUT, pages=report is not None, as_json=as_json, junit=junit, jobs=jobs
     )
@@ -89,9 +89,9 @@ def check(*files: Path) -> int:
     try:
         for path, scenario in _read(files):
             runs = len(variants(scenario))
-            _write(f"{path}: no problems; {runs} run{'s' if runs != 1 else ''}\n")
+            write(f"{path}: no problems; {runs} run{'s' if runs != 1 else ''}\n")
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     return ExitCode.OK
 
 
@@ -113,10 +113,10 @@ def list_(*files: Path) -> int:
             for _, scenario in _read(files or (Path("scenarios"),))
         ]
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, length, runs, about in rows:
-        _write(f"{name:<{widths[0]}}  {length:>{widths[1]}}  {runs:>{widths[2]}} runs  {about}\n")
+        write(f"{name:<{widths[0]}}  {length:>{widths[1]}}  {runs:>{widths[2]}} runs  {about}\n")
     return ExitCode.OK
 
 
@@ -139,9 +139,9 @@ def show(file: Path, /, *, seed: int | None = None) -> int:
     try:
         [(_, scenario)] = _read((file,))
     except ConfigInvalid as invalid:
-        return _refuse(invalid)
+        return refuse(invalid)
     drawn = scenario.seed if seed is None else seed
-    _write(scenario_yaml(replace(scenario, seed=drawn, timeline=as_entries(schedule(scenario, drawn)))))
+    write(scenario_yaml(replace(scenario, seed=drawn, timeline=as_entries(schedule(scenario, drawn)))))
     return ExitCode.OK
 
 
@@ -150,7 +150,7 @@ def new() -> int:
     """Print a scenario file to begin with."""
     from hawk.scenario.template import TEMPLATE
 
-    _write(TEMPLATE)
+    write(TEMPLATE)
     return ExitCode.OK
 
 
@@ -159,7 +159,7 @@ def schema() -> int:
     """Print the JSON Schema of a scenario file, for editors."""
     from hawk.scenario.schema import json_schema
 
-    _write(_as_json(json_schema()))
+    write(document(json_schema()))
     return ExitCode.OK
 
 
@@ -186,12 +186,12 @@ def replay(*journals: Path, as_json: Annotated[bool, Parameter(name="--json", ne
             journal = read_journal(path)
             verdict = judge(journal)
         except JournalBroken as error:
-            return _refuse(ConfigInvalid([Problem(str(path), str(error))]))
+            return refuse(ConfigInvalid([Problem(str(path), str(error))]))
         except OSError as error:
-            return _refuse(ConfigInvalid([Problem(str(path), f"cannot be read: {error.strerror}")]))
+            return refuse(ConfigInvalid([Problem(str(path), f"cannot be read: {error.strerror}")]))
         passed = passed and verdict.passed
         again = Journal(journal.header, journal.events, verdict)
-        _write(verdict_json(verdict) if as_json else show(again))
+        write(verdict_json(verdict) if as_json else show(again))
     return ExitCode.OK if passed else ExitCode.FAILED
 
 
@@ -217,11 +217,11 @@ def diff(first: Path, second: Path, /) -> int:
         try:
             read.append(read_journal(path))
         except JournalBroken as error:
-            return _refuse(ConfigInvalid([Problem(str(path), str(error))]))
+            return refuse(ConfigInvalid([Problem(str(path), str(error))]))
         except OSError as error:
-            return _refuse(ConfigInvalid([Problem(str(path), f"cannot be read: {error.strerror}")]))
+            return refuse(ConfigInvalid([Problem(str(path), f"cannot be read: {error.strerror}")]))
     text = show_difference(*read)
-    _write(text or "the same\n")
+    write(text or "the same\n")
     return ExitCode.FAILED if text else ExitCode.OK
 
 
@@ -272,25 +272,3 @@ def _backends(backend: str | None) -> "list[Backend] | None":
             return ["trio", "asyncio"]
         case _:
             return None
-
-
-def _refuse(invalid: ConfigInvalid) -> int:
-    count = len(invalid.problems)
-    _complain([*map(str, invalid.problems), f"{count} problem{'s' if count != 1 else ''}"])
-    return ExitCode.USAGE
-
-
-def _complain(lines: Iterable[str]) -> None:
-    if sys.stderr is not None:
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-
-
-def _write(text: str) -> None:
-    if sys.stdout is not None:
-        sys.stdout.write(text)
-
-
-def _as_json(value: object) -> str:
-    import json
-
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hawk.actors.log import log_event
+from hawk.eventlog import log_event
 from hawk.messages import StateChanged
 from hawk.testing.history import LEGAL_EDGES, Verdict, duplicated, illegal_edges, judge, lost, reordered
 from hawk.testing.state_watch import StateWatch, watched_states
