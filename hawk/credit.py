@@ -1,15 +1,16 @@
-"""Admission credit: the room that the Queue keeper has lent, and what an application has offered within it.
+"""The application's side of the outbox's door: the room that the Queue keeper has lent, and the way in.
 
-Both are totals since the start of a run, so nothing is ever returned or counted twice: an offer may go out without asking
-while the total offered stays below the total lent. Whoever finds no room asks, and while anyone asks, all do: nobody
-overtakes.
+Room and what was offered are totals since the start of a run, so nothing is ever returned or counted twice: an offer may
+go out without asking while the total offered stays below the total lent. Whoever finds no room asks, and while anyone
+asks, all do: nobody overtakes.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import anyio
+from anyio.streams.memory import MemoryObjectSendStream
 
 from hawk.actors.mailbox import LatestSender
-from hawk.messages import Room
+from hawk.errors import Stopped
+from hawk.messages import Offer, Offers, Room, ToQueueKeeper
 
 
 class Credit:
@@ -24,38 +25,67 @@ class Credit:
         self.offered = 0
         self.offered_bytes = 0
 
-    def allows(self, size_bytes: int, messages: int = 1) -> bool:
-        """Whether that much may be offered without asking."""
+    def spend(self, size_bytes: int, messages: int = 1) -> bool:
+        """That much is offered without asking, if there is room for it. False: there is not, and nothing is spent."""
         if self._asking:
             return False
-        lent = self._lent
-        if self.offered + messages <= lent.messages and self.offered_bytes + size_bytes <= lent.size_bytes:
-            return True
-        news = self._lender.latest()
-        if news is None:
-            return False
-        self._lent = news
-        return self.offered + messages <= news.messages and self.offered_bytes + size_bytes <= news.size_bytes
+        offered, offered_bytes = self.offered + messages, self.offered_bytes + size_bytes
+        if offered > self._lent.messages or offered_bytes > self._lent.size_bytes:
+            self._lent = self._lender.latest() or self._lent
+            if offered > self._lent.messages or offered_bytes > self._lent.size_bytes:
+                return False
+        self.offered, self.offered_bytes = offered, offered_bytes
+        return True
 
-    def spend(self, size_bytes: int, messages: int = 1) -> None:
-        """That much is offered."""
-        self.offered += messages
-        self.offered_bytes += size_bytes
+    def take_back(self, size_bytes: int) -> None:
+        """One message that was offered did not reach the keeper."""
+        self.offered -= 1
+        self.offered_bytes -= size_bytes
 
-    @contextmanager
-    def asking(self) -> Iterator[None]:
-        """For as long as somebody waits for the keeper's word."""
+    def __enter__(self) -> None:
+        """A block in which somebody asks, and waits for the keeper's word."""
         self._asking += 1
         self.forget()
-        try:
-            yield
-        except BaseException:
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
             self.forget()
-            raise
-        finally:
-            self._asking -= 1
+        self._asking -= 1
 
     def forget(self) -> None:
         """What asks may use the room that was lent before it: only what the keeper lends from now on counts."""
         self._lender.latest()
         self._lent = Room(self.offered, self.offered_bytes)
+
+
+class OfferSender:
+    """An application's line to the Queue keeper. What it offers before the keeper looks travels as one message."""
+
+    def __init__(self, to_queue_keeper: MemoryObjectSendStream[ToQueueKeeper]) -> None:
+        self._to_queue_keeper = to_queue_keeper
+        self._offers: Offers | None = None
+
+    def send_nowait(self, offer: Offer) -> None:
+        """Hand over an offer. Raises `anyio.WouldBlock` when nothing is on its way and the inbox is full; `Stopped`."""
+        offers = self._offers
+        if offers is None or offers.taken:
+            offers = Offers()
+            try:
+                self._to_queue_keeper.send_nowait(offers)
+            except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                raise Stopped("hawk has stopped") from None
+            self._offers = offers
+        offers.add(offer)
+
+    async def send(self, offer: Offer) -> None:
+        """Hand over an offer, whatever happens: it is shielded. The keeper always reads, so this returns within one pass
+        of the scheduler. Raises `Stopped`.
+        """
+        try:
+            self.send_nowait(offer)
+        except anyio.WouldBlock:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self._to_queue_keeper.send(Offers(offer))
+                except (anyio.BrokenResourceError, anyio.ClosedResourceError):
+                    raise Stopped("hawk has stopped") from None

@@ -184,22 +184,27 @@ class MQTTInterface:
         Raises `MessageInvalid`, `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`.
         Cancelling: the message is accepted or not, never half.
         """
-        message = self._message(topic, payload, qos, retain, self._properties(properties, expiry_s))
+        message = self._message(topic, payload, qos, retain, properties, expiry_s)
         service = self._service
         if service is None or not service.open:
             service = await self._start()
-        if self._has_kept_others_waiting():
+        self._unyielded += 1
+        if not self._unyielded % OFFERS_WITHOUT_THE_CLOCK and self._has_kept_others_waiting():
             await self._let_others_run()
         else:
             await checkpoint_if_cancelled()
         if not service.open:
             raise Stopped("hawk is stopping")
         size_bytes = message.size_bytes
-        if service.credit.allows(size_bytes):
-            receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
-            await self._offer(service, Offer((message,), receipt.reference), size_bytes)
-            return receipt
-        return await self._ask(service, (message,))
+        if not service.credit.spend(size_bytes):
+            return await self._ask(service, (message,), size_bytes)
+        receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
+        offer = Offer((message,), receipt.reference, size_bytes)
+        try:
+            service.offers.send_nowait(offer)
+        except anyio.WouldBlock:
+            await service.offers.send(offer)
+        return receipt
 
     def publish_nowait(
         self,
@@ -216,25 +221,25 @@ class MQTTInterface:
         Raises `OutboxFull` when there is no room (with the link down and a policy that drops, the receipt tells
         instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
         """
-        message = self._message(topic, payload, qos, retain, self._properties(properties, expiry_s))
+        message = self._message(topic, payload, qos, retain, properties, expiry_s)
         service = self._service
         if service is None or not service.open:
             raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
-        room = service.credit.allows(message.size_bytes)
+        size_bytes = message.size_bytes
+        room = service.credit.spend(size_bytes)
         up = self.connection_state is ConnectionState.CONNECTED
         if not room and not service.durable and (up or self._config.overflow in ("wait", "reject")):
             raise OutboxFull(f"no room in the outbox for a message on {topic!r}")
         receipt = Receipt(1, accepted=room, service=service, learn=self._learn)
-        offer = Offer((message,), receipt.reference, asks=not room, refuse_if_full=True)
         try:
-            service.to_queue_keeper.send_nowait(offer)
+            service.offers.send_nowait(
+                Offer((message,), receipt.reference, size_bytes, asks=not room, refuse_if_full=True)
+            )
         except anyio.WouldBlock:
+            if room:
+                service.credit.take_back(size_bytes)
             raise OutboxFull("the Queue keeper's inbox is full: let other tasks run between two calls") from None
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise Stopped("hawk has stopped") from None
-        if room:
-            service.credit.spend(message.size_bytes)
-        else:
+        if not room:
             service.credit.forget()
         return receipt
 
@@ -260,13 +265,14 @@ class MQTTInterface:
         await checkpoint()
         if not service.open:
             raise Stopped("hawk is stopping")
-        size_bytes = sum(message.size_bytes for message in batch)
-        if not batch or service.credit.allows(size_bytes, len(batch)):
-            receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
-            if batch:
-                await self._offer(service, Offer(tuple(batch), receipt.reference), size_bytes)
-            return receipt
-        return await self._ask(service, tuple(batch))
+        if not batch:
+            return Receipt(0, accepted=True, service=service, learn=self._learn)
+        size_bytes = sum([message.size_bytes for message in batch])
+        if not service.credit.spend(size_bytes, len(batch)):
+            return await self._ask(service, tuple(batch), size_bytes)
+        receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
+        await service.offers.send(Offer(tuple(batch), receipt.reference, size_bytes))
+        return receipt
 
     async def request(
         self,
@@ -428,14 +434,24 @@ class MQTTInterface:
             soon.add(ConnectionState.DISCONNECTED)
         return self._config.suback_timeout_s if self.connection_state in soon else 0.0
 
-    def _message(self, topic: str, payload: Payload, qos: int | None, retain: bool, properties: Properties) -> Message:
+    def _message(
+        self,
+        topic: str,
+        payload: Payload,
+        qos: int | None,
+        retain: bool,
+        properties: Properties,
+        expiry_s: float | None,
+    ) -> Message:
         try:
             message = Message(
                 validate_topic(topic),
                 payload if type(payload) is bytes else encode_payload(topic, payload),
                 self._config.qos if qos is None else self._valid_qos(qos),
-                _valid_retain(retain),
+                retain is not False and _valid_retain(retain),
             )
+            if expiry_s is not None or properties is not self._default_properties:
+                properties = self._properties(properties, expiry_s)
             return message if properties is NO_PROPERTIES else with_properties(message, properties)
         except MessageInvalid:
             self._unencodable += 1
@@ -461,15 +477,12 @@ class MQTTInterface:
     ) -> list[Message]:
         """What `_message` does for each, with what is the same for all looked at once."""
         try:
-            batch = [
-                Message(
-                    validate_topic(topic),
-                    payload if type(payload) is bytes else encode_payload(topic, payload),
-                    qos,
-                    retain,
-                )
-                for topic, payload in messages
-            ]
+            batch, valid = list[Message](), None
+            for topic, payload in messages:
+                if topic is not valid:
+                    valid = validate_topic(topic)
+                encoded = payload if type(payload) is bytes else encode_payload(topic, payload)
+                batch.append(Message(topic, encoded, qos, retain))
             if properties is NO_PROPERTIES:
                 return batch
             return [with_properties(message, properties) for message in batch]
@@ -484,30 +497,13 @@ class MQTTInterface:
             raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
         return int(qos)
 
-    async def _offer(self, service: Service, offer: Offer, size_bytes: int) -> None:
-        """Send an offer within the room. Once this begins the messages count as accepted, so it is shielded: the keeper
-        always reads, and the send returns within one pass of the scheduler.
-        """
-        service.credit.spend(size_bytes, len(offer.messages))
-        try:
-            service.to_queue_keeper.send_nowait(offer)
-        except anyio.WouldBlock:
-            with anyio.CancelScope(shield=True):
-                await service.send(service.to_queue_keeper, offer)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError):
-            raise Stopped("hawk has stopped") from None
-
-    async def _ask(self, service: Service, messages: tuple[Message, ...]) -> Receipt:
-        """Offer beyond the room: the keeper decides, and the sender waits for its word."""
+    async def _ask(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
+        """Offer beyond the room, and wait until the keeper has accepted them."""
         receipt = Receipt(len(messages), accepted=False, service=service, learn=self._learn)
         reference = receipt.reference
-        with service.credit.asking():
+        with service.credit:
+            await service.offers.send(Offer(messages, reference, size_bytes, asks=True))
             try:
-                offer = Offer(messages, reference, asks=True)
-                try:
-                    service.to_queue_keeper.send_nowait(offer)
-                except (anyio.WouldBlock, anyio.BrokenResourceError, anyio.ClosedResourceError):
-                    await service.send(service.to_queue_keeper, offer)
                 await receipt.accepted()
             except anyio.get_cancelled_exc_class():
                 if not service.ended:
@@ -519,14 +515,11 @@ class MQTTInterface:
     def _has_kept_others_waiting(self) -> bool:
         """Whether it is time to let other tasks run: after 128 offers, or when a look at the clock shows a millisecond.
 
-        The clock costs as much as half an offer, so it is looked at with every eighth.
+        The clock costs as much as half an offer, so this is asked with every eighth.
         """
-        self._unyielded += 1
-        if self._unyielded % OFFERS_WITHOUT_THE_CLOCK:
-            return False
-        if self._unyielded < OFFERS_WITHOUT_YIELDING:
-            return anyio.current_time() - self._yielded_at >= LONGEST_WITHOUT_YIELDING_S
-        return True
+        if self._unyielded >= OFFERS_WITHOUT_YIELDING:
+            return True
+        return anyio.current_time() - self._yielded_at >= LONGEST_WITHOUT_YIELDING_S
 
     async def _let_others_run(self) -> None:
         self._unyielded = 0

@@ -338,7 +338,7 @@ ReplyReference = Callable[[], Reply | None]
 
 
 class Offer(NamedTuple):
-    """From an application: messages to accept, in this order.
+    """What an application wants accepted: messages in this order, of `size_bytes` together, all with the same properties.
 
     `asks` False: they were offered within the room that the keeper had lent, and without a file count as accepted.
     `asks` True: there was no room; the keeper decides by the overflow policy, or lets them wait.
@@ -347,8 +347,28 @@ class Offer(NamedTuple):
 
     messages: tuple[Message, ...]
     reply: ReplyReference
+    size_bytes: int
     asks: bool = False
     refuse_if_full: bool = False
+
+
+class Offers:
+    """From an application: offers in their order. It grows until the keeper takes it, so that many share one hop.
+
+    `add` puts one more behind the others; only while it is not `taken`.
+    """
+
+    __slots__ = ("_offers", "add", "taken")
+
+    def __init__(self, *offers: Offer) -> None:
+        self._offers = list(offers)
+        self.add = self._offers.append
+        self.taken = False
+
+    def take(self) -> list[Offer]:
+        """All of them; from now on it grows no more."""
+        self.taken = True
+        return self._offers
 
 
 class Withdraw(NamedTuple):
@@ -427,7 +447,7 @@ class WatchFates(NamedTuple):
 
 
 ToQueueKeeper = (
-    Offer
+    Offers
     | Withdraw
     | LaneOpened
     | LinkDown

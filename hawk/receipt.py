@@ -123,10 +123,9 @@ class Receipt:
             self._changed = None
 
     async def _change(self) -> None:
-        if self._changed is None or self._changed.is_set():
-            # One that is set although nothing woke it was set by the end of all actors.
-            self._changed = self._service.event()
-        await self._changed.wait()
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._service.wait_for(self._changed)
 
     def _raise_failure(self) -> None:
         fate = self._failure

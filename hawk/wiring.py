@@ -1,7 +1,7 @@
 """The map: which actor tells which, and what. A test holds this drawing against the code.
 
     application          -- Open ----------------------------------------> CONNECTOR
-    application          -- Offer, Withdraw, WatchFates -----------------> QUEUE KEEPER
+    application          -- Offers, Withdraw, WatchFates ----------------> QUEUE KEEPER
     application          -- Subscribe, Unsubscribe ----------------------> SUBSCRIPTION KEEPER
     application          -- Handled, Rejected, Returned -----------------> SUBSCRIPTION KEEPER
     application          -- Watch ---------------------------------------> STATS COLLECTOR
@@ -39,7 +39,6 @@ Upward goes only what is bounded by one outstanding request each, with `send_now
 """
 
 import math
-import weakref
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
@@ -59,7 +58,7 @@ from hawk.actors.subscription_keeper import SubscriptionKeeper
 from hawk.config import Config
 from hawk.core.outbox import MOST_UNSENT_MESSAGES, Outbox
 from hawk.core.session_record import NO_SESSION, SessionRecord
-from hawk.credit import Credit
+from hawk.credit import Credit, OfferSender
 from hawk.errors import Stopped
 from hawk.interrupts import uninterrupted
 from hawk.messages import (
@@ -143,7 +142,7 @@ class Service:
         durable = self._store is not None
         self._scopes: list[anyio.CancelScope] = []
         self._waiting: set[anyio.CancelScope] = set()
-        self._events: weakref.WeakSet[anyio.Event] = weakref.WeakSet()
+        self._waited_for: dict[anyio.Event, int] = {}
         self.durable = durable
         # With a store acceptance is the store's word, so every offer asks.
         opening_room = Room(0, 0) if durable else Room(config.message_queue_size, config.most_queue_bytes)
@@ -169,6 +168,7 @@ class Service:
         self.room = LatestSender[Room]()
         self.snapshots = LatestSender[Snapshot]()
         self.credit = Credit(self.room, opening_room)
+        self.offers = OfferSender(self.to_queue_keeper)
         self._channels: tuple[_Closable, ...] = (
             *(self.to_connector, self.to_queue_keeper, self.to_subscription_keeper, self.to_stats),
             *(connector_inbox, queue_inbox, subscription_inbox, stats_inbox),
@@ -314,12 +314,19 @@ class Service:
         if self.ended:
             raise Stopped("hawk has ended with an error in itself" if self.crashed else "hawk has stopped")
 
-    def event(self) -> anyio.Event:
-        """An event that is set at the latest when no actor lives any more. Raises `Stopped` when none does."""
+    async def wait_for(self, event: anyio.Event) -> None:
+        """Wait until `event` is set, or no actor lives any more: that sets it. Raises `Stopped` when none did before.
+
+        Cancelling ends the wait.
+        """
         self._raise_if_ended()
-        event = anyio.Event()
-        self._events.add(event)
-        return event
+        self._waited_for[event] = self._waited_for.get(event, 0) + 1
+        try:
+            await event.wait()
+        finally:
+            others = self._waited_for.pop(event) - 1
+            if others:
+                self._waited_for[event] = others
 
     async def wait_gone(self) -> None:
         """Wait until no actor runs and the store is closed. Cancelling ends the wait."""
@@ -386,7 +393,7 @@ class Service:
             end.close()
         for scope in self._waiting:
             scope.cancel()
-        for event in list(self._events):
+        for event in self._waited_for:
             event.set()
 
 

@@ -21,7 +21,7 @@ from hawk.messages import (
     LaneOpened,
     LinkDown,
     MessageSettled,
-    Offer,
+    Offers,
     Open,
     Page,
     PageFailed,
@@ -103,8 +103,8 @@ class QueueKeeper:
     def _take(self, message: ToQueueKeeper, now: float) -> None:
         outbox = self._outbox
         match message:
-            case Offer():
-                outbox.offer(message, now)
+            case Offers():
+                outbox.offer(message.take(), now)
             case Settled():
                 if message.lane is self._lane:
                     outbox.settle(message.acknowledgements, message.sent, now, acknowledged=message.acknowledged)

@@ -4,13 +4,11 @@ While the link is up a newcomer without room waits for it. While the link is dow
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from hawk.config import Config, OverflowPolicy
 from hawk.messages import Offer, ReplyReference, Room
-from hawk.values import Message
 
 
 class Answer(Enum):
@@ -59,14 +57,17 @@ class Admission:
         self.waiting -= messages
         self.waiting_bytes -= size_bytes
 
-    def fitting(self, messages: Sequence[Message], start: int) -> int:
-        """How many of them, from that one on, there is room for now.
+    def fitting(self, offer: Offer, start: int) -> int:
+        """How many of its messages, from that one on, there is room for now.
 
         One larger than the whole bound comes in alone, when nothing else waits: it could never be sent otherwise.
         """
-        room_bytes = self._most_bytes - self.waiting_bytes
+        messages = offer.messages
+        room, room_bytes = max(0, self._most_messages - self.waiting), self._most_bytes - self.waiting_bytes
+        if offer.size_bytes <= room_bytes:
+            return min(room, len(messages) - start)
         count = 0
-        for message in messages[start : start + max(0, self._most_messages - self.waiting)]:
+        for message in messages[start : start + room]:
             room_bytes -= message.size_bytes
             if room_bytes < 0:
                 break

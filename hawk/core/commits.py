@@ -1,6 +1,7 @@
 """What the store is to write: one commit at a time, and the next one gathers meanwhile (group commit)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -77,6 +78,12 @@ class Commits:
             return
         if self._leave(entry):
             self._next.deletes[entry.number] = None
+
+    def delete_all(self, entries: Iterable[Entry]) -> None:
+        """What `delete` does, for each."""
+        if self.durable:
+            for entry in entries:
+                self.delete(entry)
 
     def delete_number(self, number: int) -> None:
         """A record that only the store has met its fate."""

@@ -37,6 +37,10 @@ class Awaits(Enum):
     PUBCOMP = "pubcomp"
 
 
+_FIRST_AWAITED = (Awaits.PUBREC, Awaits.PUBACK, Awaits.PUBREC)
+"""By QoS; at QoS 0 nothing comes."""
+
+
 class Next(Enum):
     """What follows from an acknowledgement."""
 
@@ -89,7 +93,7 @@ class Entry:
         self.size_bytes = message.size_bytes
         self.identifier = 0
         self.refusals = 0
-        self.awaits = Awaits.PUBACK if message.qos == 1 else Awaits.PUBREC
+        self.awaits = _FIRST_AWAITED[message.qos]
 
     @property
     def stage(self) -> Stage:

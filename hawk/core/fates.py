@@ -67,18 +67,18 @@ class Fates:
     def end_all(self, entries: Sequence[Entry]) -> None:
         """What `end` does for each of a run of acknowledged entries, with one answer for each sender who still listens."""
         self.books.end(FateKind.ACKNOWLEDGED, len(entries))
-        first, messages = entries[0], 0
+        self._commits.delete_all(entries)
+        reply: ReplyReference = nobody
+        first, messages, listens = entries[0], 0, False
         for entry in entries:
-            self._commits.delete(entry)
-            if entry.reply is not first.reply or self.watched:
-                self._tell_of_run(first, messages)
-                first, messages = entry, 0
-            messages += 1
-        self._tell_of_run(first, messages)
-
-    def _tell_of_run(self, first: Entry, messages: int) -> None:
-        if messages and (self.watched or first.reply() is not None):
-            self.answers.append(Told(first.reply, first.message, ACKNOWLEDGED, messages))
+            if entry.reply is not reply or self.watched:
+                if messages:
+                    self.answers.append(Told(reply, first.message, ACKNOWLEDGED, messages))
+                reply, first, messages = entry.reply, entry, 0
+                listens = self.watched or reply() is not None
+            messages += listens
+        if messages:
+            self.answers.append(Told(reply, first.message, ACKNOWLEDGED, messages))
 
     def take_answers(self) -> list[Told]:
         """What senders are to be told, in order."""

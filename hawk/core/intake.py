@@ -1,6 +1,6 @@
 """How messages come in: offers, the line of those who wait for room, and the overflow policy for those who find none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hawk.core.admission import Admission, Answer, Parked
 from hawk.core.backlog import Backlog
@@ -32,29 +32,47 @@ class Intake:
         self.stopping = False
         self.over = False
 
-    def offer(self, offer: Offer, now: float, *, link_up: bool) -> None:
+    def offer(self, offers: Iterable[Offer], now: float, *, link_up: bool) -> None:
         """Admit what was offered, or let it wait in line, or refuse it."""
-        books, line = self._fates.books, self._admission.line
-        if offer.asks:
-            parked = Parked(offer)
-            self.seat_line(now, link_up=link_up)
-            if self.stopping:
-                self._refuse(parked, _STOPPING)
-            elif line and offer.refuse_if_full:
-                self._refuse(parked, _OTHERS_WAIT)
-            elif line or not self._seat(parked, now, link_up=link_up):
-                line.append(parked)
+        within_room: list[Offer] = []
+        for offer in offers:
+            if not offer.asks:
+                within_room.append(offer)
+                continue
+            self._take(within_room, now)
+            within_room = []
+            self._hear(offer, now, link_up=link_up)
+        self._take(within_room, now)
+
+    def _take(self, offers: Sequence[Offer], now: float) -> None:
+        """What was offered within the room comes in."""
+        if not offers:
             return
-        books.taken += len(offer.messages)
-        books.taken_bytes += sum(message.size_bytes for message in offer.messages)
+        books = self._fates.books
+        for offer in offers:
+            books.taken += len(offer.messages)
+            books.taken_bytes += offer.size_bytes
         if not self.over:
-            self._admit(offer.messages, offer.reply, now, tell=self._commits.durable)
+            self._admit(offers, now)
             return
-        for message in offer.messages:
-            # Offered within the room before its sender could know of the end: accepted, so it is told and counted.
-            books.accepted += 1
-            books.end(FateKind.ABANDONED)
-            self._fates.refuse(offer.reply, message, ABANDONED)
+        for offer in offers:
+            for message in offer.messages:
+                # Offered before its sender could know of the end: accepted, so it is told and counted.
+                books.accepted += 1
+                books.end(FateKind.ABANDONED)
+                self._fates.refuse(offer.reply, message, ABANDONED)
+
+    def _hear(self, offer: Offer, now: float, *, link_up: bool) -> None:
+        """An offer beyond the room comes in as far as there is room now, behind those who wait already."""
+        line = self._admission.line
+        self.seat_line(now, link_up=link_up)
+        parked = Parked(offer)
+        if self.stopping:
+            self._refuse(parked, _STOPPING)
+        elif line and offer.refuse_if_full:
+            self._refuse(parked, _OTHERS_WAIT)
+        elif line or not self._seat(parked, now, link_up=link_up):
+            line.append(parked)
 
     def seat_line(self, now: float, *, link_up: bool) -> bool:
         """Let in those in line whom there is room for. True when anyone came in."""
@@ -70,38 +88,54 @@ class Intake:
         while line:
             self._refuse(line.popleft(), _STOPPING)
 
-    def _admit(self, messages: Sequence[Message], reply: ReplyReference, now: float, *, tell: bool) -> None:
-        """Let a run of one offer in. `tell`: its sender waits to hear of the acceptance, or the store has to say so."""
-        if self._latest.is_used or _any_with_properties(messages):
-            for message in messages:
-                self._admit_with_terms(message, reply, now, tell=tell)
+    def _admit(self, offers: Sequence[Offer], now: float) -> None:
+        """Let all of these in."""
+        if self._latest.is_used or _any_with_properties(offers):
+            for offer in offers:
+                for message in offer.messages:
+                    self._admit_with_terms(message, offer.reply, now, asks=offer.asks)
             return
-        self._admit_plain(messages, reply)
-        if tell and not self._commits.durable:
-            self._fates.accept(reply, messages[0], len(messages))
+        newest = self.last_number
+        size_bytes = self._admit_to_store(offers) if self._commits.durable else self._admit_to_memory(offers)
+        self._admission.add(size_bytes, self.last_number - newest)
+        self._fates.books.accepted += self.last_number - newest
 
-    def _admit_plain(self, messages: Sequence[Message], reply: ReplyReference) -> None:
-        """Most of what ever comes in, at the least cost."""
+    def _admit_to_memory(self, offers: Iterable[Offer]) -> int:
+        """Most of what ever comes in, at the least cost. Returns its bytes."""
+        number, size_bytes, put = self.last_number, 0, self._backlog.head.append
+        for messages, reply, _, asks, _ in offers:
+            for message in messages:
+                number += 1
+                entry = Entry(number, message, reply)
+                size_bytes += entry.size_bytes
+                put(entry)
+            if asks:
+                self._fates.accept(reply, messages[0], len(messages))
+        self.last_number = number
+        return size_bytes
+
+    def _admit_to_store(self, offers: Iterable[Offer]) -> int:
+        """The same with a store, whose word is the acceptance of all but QoS 0."""
         backlog, commits, number, size_bytes = self._backlog, self._commits, self.last_number, 0
-        head, room, durable = backlog.head, backlog.room_in_head(), commits.durable
-        for message in messages:
-            number += 1
-            entry = Entry(number, message, reply)
-            size_bytes += entry.size_bytes
-            if room > 0:
-                room -= 1
-                head.append(entry)
-            else:
-                backlog.put_behind(entry)
-            if durable and not commits.insert(entry):
-                self._fates.accept(reply, message)
-        if durable and head and head[-1].number > self.last_number:
+        head, room = backlog.head, backlog.room_in_head()
+        for messages, reply, *_ in offers:
+            for message in messages:
+                number += 1
+                entry = Entry(number, message, reply)
+                size_bytes += entry.size_bytes
+                if room > 0:
+                    room -= 1
+                    head.append(entry)
+                else:
+                    backlog.put_behind(entry)
+                if not commits.insert(entry):
+                    self._fates.accept(reply, message)
+        if head and head[-1].number > self.last_number:
             backlog.note_head(head[-1].number)
         self.last_number = number
-        self._admission.add(size_bytes, len(messages))
-        self._fates.books.accepted += len(messages)
+        return size_bytes
 
-    def _admit_with_terms(self, message: Message, reply: ReplyReference, now: float, *, tell: bool) -> None:
+    def _admit_with_terms(self, message: Message, reply: ReplyReference, now: float, *, asks: bool) -> None:
         self.last_number += 1
         self._fates.books.accepted += 1
         terms = Terms(expires_at(message, now), self._latest.rule(message.topic))
@@ -114,7 +148,7 @@ class Intake:
         else:
             backlog.put_behind(entry)
         waits_for_store = self._commits.insert(entry)
-        if tell and not waits_for_store:
+        if not waits_for_store and (asks or self._commits.durable):
             self._fates.accept(reply, message)
         if entry.terms is not PLAIN:
             backlog.note_terms(entry, accepted=not waits_for_store)
@@ -123,9 +157,9 @@ class Intake:
         """Let in what there is room for. False while some of the offer still has to wait."""
         offer = parked.offer
         while parked.admitted < len(offer.messages):
-            if fitting := self._fitting(offer.messages, parked.admitted):
+            if fitting := self._fitting(offer, parked.admitted):
                 run = offer.messages[parked.admitted : parked.admitted + fitting]
-                self._admit(run, offer.reply, now, tell=True)
+                self._admit((offer._replace(messages=run),), now)
                 parked.admitted += fitting
                 continue
             message = offer.messages[parked.admitted]
@@ -149,18 +183,18 @@ class Intake:
             parked.admitted += 1
         return True
 
-    def _fitting(self, messages: Sequence[Message], start: int) -> int:
+    def _fitting(self, offer: Offer, start: int) -> int:
         """How many there is room for. One that takes the place of another needs none of its own."""
-        fitting = self._admission.fitting(messages, start)
-        return 1 if not fitting and self._latest.replaces(messages[start].topic) else fitting
+        fitting = self._admission.fitting(offer, start)
+        return 1 if not fitting and self._latest.replaces(offer.messages[start].topic) else fitting
 
     def _refuse(self, parked: Parked, fate: Fate) -> None:
         for message in parked.offer.messages[parked.admitted :]:
             self._fates.refuse(parked.offer.reply, message, fate)
 
 
-def _any_with_properties(messages: Sequence[Message]) -> bool:
-    for message in messages:  # noqa: SIM110  (a generator costs a fifth of what accepting a message does)
-        if message.properties is not NO_PROPERTIES:
+def _any_with_properties(offers: Iterable[Offer]) -> bool:
+    for offer in offers:  # noqa: SIM110  (a generator costs a fifth of what accepting a message does)
+        if offer.messages[0].properties is not NO_PROPERTIES:
             return True
     return False

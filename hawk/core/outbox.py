@@ -12,7 +12,7 @@ and leave what is to be done for the keeper to collect: `take_commit`, `take_rea
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hawk.config import Config
 from hawk.core.admission import Admission
@@ -101,9 +101,9 @@ class Outbox:
         if self._identity is not None and self._identity != recovered.identity:
             self._commits.identify(self._identity)
 
-    def offer(self, offer: Offer, now: float = 0.0) -> None:
+    def offer(self, offers: Iterable[Offer], now: float = 0.0) -> None:
         """Admit what was offered, or let it wait in line, or refuse it."""
-        self._intake.offer(offer, now, link_up=self.link_up)
+        self._intake.offer(offers, now, link_up=self.link_up)
 
     def withdraw(self, reply: ReplyReference) -> None:
         """A sender that waited in line was cancelled."""
@@ -394,16 +394,19 @@ class Outbox:
         return True
 
     def _count_those_who_wait(self) -> None:
-        waited, newest = 0, self._looked_at
+        waited, looked_at, newest = 0, self._looked_at, self._looked_at
+        committed = self._commits.committed_number
         for entry in reversed(self._backlog.head):
-            if entry.number <= self._looked_at:
+            number = entry.number
+            if number <= looked_at:
                 break
-            if not self._commits.holds(entry):
+            if number > committed and entry.message.qos:
                 # It waits for the disk, and so do those behind it; they are looked at when it is committed.
-                waited, newest = 0, self._looked_at
+                waited, newest = 0, looked_at
                 continue
             waited += 1
-            newest = max(newest, entry.number)
+            if number > newest:
+                newest = number
         self._books.waited += waited
         self._looked_at = newest
 

@@ -31,7 +31,7 @@ INBOXES: dict[str, frozenset[str]] = {
 
 # A shell sends what its core has decided, so a message may be made in either.
 MODULES = {
-    "application": ("interface.py", "streams.py", "subscription.py"),
+    "application": ("interface.py", "credit.py", "streams.py", "subscription.py"),
     "wiring": ("wiring.py",),
     "CONNECTOR": ("actors/connector.py", "actors/dial_task.py", "actors/first_watch.py", "actors/link_tasks.py"),
     "QUEUE KEEPER": ("actors/queue_keeper.py", "core/backlog.py", "core/commits.py"),
@@ -124,7 +124,7 @@ def test_the_map_is_true() -> None:
 @pytest.mark.parametrize(
     ("true", "doctored"),
     [
-        ("-- Offer, Withdraw, WatchFates --", "-- Offer, WatchFates --"),
+        ("-- Offers, Withdraw, WatchFates --", "-- Offers, WatchFates --"),
         ("-- Ping, Hangup --", "-- Ping, Hangup, Dial --"),
         ("QUEUE KEEPER         -- Stalled --", "CONNECTOR            -- Stalled --"),
         ("SUBSCRIPTION KEEPER  -- Ready ---", "STORE TASK           -- Ready ---"),

@@ -19,8 +19,10 @@ from hawk.messages import (
     LinkDown,
     MessageSettled,
     Offer,
+    Offers,
     Open,
     Ready,
+    ReplyReference,
     Report,
     Room,
     Settled,
@@ -41,6 +43,10 @@ LOST = Cause(CauseKind.RESET_BY_PEER, "broken")
 both_backends = pytest.mark.parametrize("backend", ["trio", "asyncio"])
 
 
+def offers_of(*messages: Message, reply: ReplyReference, asks: bool = False) -> Offers:
+    return Offers(Offer(messages, reply, sum(message.size_bytes for message in messages), asks))
+
+
 class Sender:
     """A reply slot that keeps what it is told."""
 
@@ -54,8 +60,8 @@ class Sender:
     def settle(self, fate: Fate, ledger: Ledger, messages: int = 1) -> None:
         self.fates += [fate.kind] * messages
 
-    def offer(self, count: int, *, qos: int = 1, asks: bool = False) -> Offer:
-        return Offer(tuple(Message("a", b"%d" % n, qos) for n in range(count)), lambda: self, asks=asks)
+    def offer(self, count: int, *, qos: int = 1, asks: bool = False) -> Offers:
+        return offers_of(*(Message("a", b"%d" % n, qos) for n in range(count)), reply=lambda: self, asks=asks)
 
 
 class Bench:
@@ -228,14 +234,14 @@ def test_fates_are_events_while_somebody_watches_and_none_is_lost_behind_a_full_
             lane, _ = bench.lane()
             await bench.tell(LaneOpened(lane, Connack()), Ready(lane), WatchFates(watched=True))
             for number in range(5):
-                await bench.tell(Offer((Message(f"t/{number}", b"", 0),), lambda: None))
+                await bench.tell(offers_of(Message(f"t/{number}", b"", 0), reply=lambda: None))
                 await bench.tell(Settled(lane, (), 1))
             take_all(bench.of_stats, None)
             await anyio.sleep(0.2)
             report = bench.of_stats.receive_nowait()
             told = [event.topic for event in report.events if isinstance(event, MessageSettled)]
             assert told == [f"t/{number}" for number in range(5)]
-            await bench.tell(WatchFates(watched=False), Offer((Message("quiet", b"", 0),), lambda: None))
+            await bench.tell(WatchFates(watched=False), offers_of(Message("quiet", b"", 0), reply=lambda: None))
             await bench.tell(Settled(lane, (), 1))
             assert [report.events for report in take_all(bench.of_stats, None)] == [()]
 

@@ -40,7 +40,8 @@ async def measure() -> list[float]:
     outbox.ready()
     rounds = []
     for _ in range(ROUNDS):
-        outbox.offer(Offer((Message("bench/topic", b"x" * 100),) * RUN, lambda: None))
+        message = Message("bench/topic", b"x" * 100)
+        outbox.offer([Offer((message,) * RUN, lambda: None, RUN * message.size_bytes)])
         identifiers = [packet.identifier for packet in outbox.take_packets(0.0) if isinstance(packet, Publish)]
         await broker.send(b"".join(b"\x40\x02" + identifier.to_bytes(2, "big") for identifier in identifiers))
         settled_before = outbox.ledger().acknowledged
@@ -49,8 +50,8 @@ async def measure() -> list[float]:
         while settled < RUN:
             arrivals = await link.receive()
             to_keeper.send_nowait(Settled(lane, (), 0, tuple(arrivals.acknowledged)))
-            message = inbox.receive_nowait()
-            outbox.settle(message.acknowledgements, message.sent, 0.0, acknowledged=message.acknowledged)
+            settled_run = inbox.receive_nowait()
+            outbox.settle(settled_run.acknowledgements, settled_run.sent, 0.0, acknowledged=settled_run.acknowledged)
             outbox.take_packets(0.0)
             outbox.take_answers()
             settled = outbox.ledger().acknowledged - settled_before

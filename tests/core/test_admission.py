@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hawk.config import Config, OverflowPolicy
 from hawk.core.admission import Admission, Answer, Parked
-from hawk.messages import Offer, Reply, Room
+from hawk.messages import Offer, Reply, ReplyReference, Room
 from hawk.values import Message
 
 SMALL, LARGE = Message("t", b"x" * 9), Message("t", b"x" * 99)
@@ -15,6 +15,10 @@ POLICIES: tuple[OverflowPolicy, ...] = ("drop_oldest", "drop_newest", "wait", "r
 
 def nobody() -> Reply | None:
     return None
+
+
+def offer_of(messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool = False) -> Offer:
+    return Offer(messages, reply, sum(message.size_bytes for message in messages), asks)
 
 
 def full(overflow: OverflowPolicy = "drop_oldest") -> Admission:
@@ -49,7 +53,7 @@ def test_what_a_newcomer_without_room_is_told(
     overflow: OverflowPolicy, link_up: bool, refuse_if_full: bool, answer: Answer
 ) -> None:
     admission = full(overflow)
-    assert admission.fitting((SMALL,), 0) == 0
+    assert admission.fitting(offer_of((SMALL,), nobody), 0) == 0
     assert admission.answer(link_up=link_up, refuse_if_full=refuse_if_full) is answer
 
 
@@ -57,18 +61,18 @@ def test_what_a_newcomer_without_room_is_told(
 def test_a_message_larger_than_the_bound_comes_in_when_nothing_else_waits(overflow: OverflowPolicy) -> None:
     admission = full(overflow)
     admission.remove(SMALL.size_bytes)
-    assert admission.fitting((LARGE, SMALL), 0) == 0
+    assert admission.fitting(offer_of((LARGE, SMALL), nobody), 0) == 0
     admission.remove(SMALL.size_bytes)
-    assert admission.fitting((LARGE, SMALL), 0) == 1
+    assert admission.fitting(offer_of((LARGE, SMALL), nobody), 0) == 1
 
 
 def test_what_fits_is_counted_from_the_start_that_is_given_up_to_either_bound() -> None:
     admission = Admission(Config(message_queue_size=3, message_queue_bytes=35))
-    assert admission.fitting((LARGE, SMALL, SMALL, SMALL, SMALL), 1) == 3
+    assert admission.fitting(offer_of((LARGE, SMALL, SMALL, SMALL, SMALL), nobody), 1) == 3
     admission.add(SMALL.size_bytes)
-    assert admission.fitting((SMALL, SMALL, SMALL), 0) == 2
-    assert admission.fitting((SMALL, SMALL, SMALL), 2) == 1
-    assert admission.fitting((SMALL, LARGE, SMALL), 0) == 1
+    assert admission.fitting(offer_of((SMALL, SMALL, SMALL), nobody), 0) == 2
+    assert admission.fitting(offer_of((SMALL, SMALL, SMALL), nobody), 2) == 1
+    assert admission.fitting(offer_of((SMALL, LARGE, SMALL), nobody), 0) == 1
 
 
 @given(st.lists(st.integers(0, 40), max_size=10), st.integers(0, 100), st.integers(0, 1000))
@@ -84,9 +88,9 @@ def test_room_is_what_is_free_and_what_fits_in_it_is_admitted(
     assert size_bytes == max(0, 100 - sum(payloads) - len(payloads))
     if messages and size_bytes:
         fits = Message("t", b"x" * (size_bytes - 1))
-        assert admission.fitting((fits,), 0) == 1
+        assert admission.fitting(offer_of((fits,), nobody), 0) == 1
         too_large = Message("t", b"x" * size_bytes)
-        assert admission.fitting((too_large,), 0) == (not payloads)
+        assert admission.fitting(offer_of((too_large,), nobody), 0) == (not payloads)
 
 
 def test_no_room_while_anyone_stands_in_line_and_the_cancelled_leave_it() -> None:
@@ -95,7 +99,7 @@ def test_no_room_while_anyone_stands_in_line_and_the_cancelled_leave_it() -> Non
     def somebody() -> Reply | None:
         return None
 
-    admission.line.extend((Parked(Offer((SMALL,), nobody)), Parked(Offer((LARGE,), somebody))))
+    admission.line.extend((Parked(offer_of((SMALL,), nobody)), Parked(offer_of((LARGE,), somebody))))
     assert admission.room(7, 70) == Room(7, 70)
     admission.leave(nobody)
     assert [parked.offer.reply for parked in admission.line] == [somebody]

@@ -4,7 +4,7 @@ import pytest
 
 from hawk.config import Config
 from hawk.core.outbox import Outbox
-from hawk.messages import Offer, Reply
+from hawk.messages import Offer, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import Message
 
@@ -15,13 +15,17 @@ def nobody() -> Reply | None:
     return None
 
 
+def offer_of(messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool = False) -> Offer:
+    return Offer(messages, reply, sum(message.size_bytes for message in messages), asks)
+
+
 def birth(qos: int = 1) -> Message:
     return Message("status", b"here", qos)
 
 
 def offered(outbox: Outbox, *payloads: str) -> None:
     messages = tuple(Message("t", payload.encode()) for payload in payloads)
-    outbox.offer(Offer(messages, nobody, asks=True))
+    outbox.offer([offer_of(messages, nobody, asks=True)])
 
 
 def sent(outbox: Outbox) -> list[str]:

@@ -41,9 +41,16 @@ def small(
     )
 
 
+def offer_of(
+    messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool = False, refuse_if_full: bool = False
+) -> Offer:
+    return Offer(messages, reply, sum(message.size_bytes for message in messages), asks, refuse_if_full)
+
+
 def outbox_with(*messages: Message, config: Config | None = None) -> Outbox:
     outbox = Outbox(Config() if config is None else config)
-    outbox.offer(Offer(messages, nobody))
+    if messages:
+        outbox.offer([offer_of(messages, nobody)])
     return outbox
 
 
@@ -55,7 +62,7 @@ def flowing(*messages: Message, config: Config | None = None, connack: Connack =
 
 
 def ask(outbox: Outbox, *messages: Message, refuse_if_full: bool = False, reply: ReplyReference = nobody) -> None:
-    outbox.offer(Offer(messages, reply, asks=True, refuse_if_full=refuse_if_full))
+    outbox.offer([offer_of(messages, reply, asks=True, refuse_if_full=refuse_if_full)])
 
 
 def told(outbox: Outbox) -> list[tuple[str, str]]:
@@ -240,7 +247,7 @@ class TestRefusals:
         sent(outbox)
         answer(outbox, PUBACK, 1, code=0x97, now=5.0)
         answer(outbox, PUBACK, 2, code=0x97, now=4.0)
-        outbox.offer(Offer(texts("c", "d"), nobody))
+        outbox.offer([offer_of(texts("c", "d"), nobody)])
         assert [payload for payload, _, _ in sent(outbox, 6.0)] == ["a", "b"]
 
     def test_due_and_without_credit_is_no_reason_to_wake(self) -> None:
@@ -258,7 +265,7 @@ class TestRefusals:
         for number in range(200):
             room, ledger = outbox.room(), outbox.ledger()
             if room.messages > ledger.taken:
-                outbox.offer(Offer(texts(str(number)), nobody))
+                outbox.offer([offer_of(texts(str(number)), nobody)])
             for packet in outbox.take_packets(0.0):
                 assert isinstance(packet, Publish)
                 answer(outbox, PUBACK, packet.identifier, code=0x97)
@@ -313,7 +320,7 @@ class TestLinksAndSessions:
         outbox = flowing(*texts("a"))
         sent(outbox)
         outbox.close()
-        outbox.offer(Offer(texts("b"), nobody))
+        outbox.offer([offer_of(texts("b"), nobody)])
         outbox.open(LIVING, 0.0)
         assert sent(outbox) == [("a", 1, True)]
         outbox.ready()
@@ -404,7 +411,7 @@ class TestLinksAndSessions:
         assert outbox.ledger().waited == 2, "the link is down: told with the acceptance"
         outbox.open(Connack(receive_maximum=3), 0.0)
         outbox.ready()
-        outbox.offer(Offer(texts("c", "d", "e"), nobody))
+        outbox.offer([offer_of(texts("c", "d", "e"), nobody)])
         sent(outbox)
         sent(outbox)
         assert outbox.ledger().waited == 4
@@ -460,7 +467,7 @@ class TestTime:
                 return 1
 
         outbox = flowing(config=Config(message_queue_size=100_000))
-        outbox.offer(Offer(tuple(Counted("t", b"", 1) for _ in range(100_000)), nobody))
+        outbox.offer([offer_of(tuple(Counted("t", b"", 1) for _ in range(100_000)), nobody)])
         rounds = 0
         while packets := outbox.take_packets(0.0):
             assert len(packets) <= 1000
@@ -483,9 +490,9 @@ class TestStop:
         told(outbox)
         sent(outbox)
         outbox.settle([Acknowledgement(PUBACK, 3)], 0, 0.0)
-        outbox.offer(Offer(texts("within the room"), nobody))
+        outbox.offer([offer_of(texts("within the room"), nobody)])
         assert outbox.end_stop() == StopReport(acknowledged=1, sent=0, failed=1, kept=0, abandoned=2)
-        outbox.offer(Offer(texts("crossed the end"), nobody))
+        outbox.offer([offer_of(texts("crossed the end"), nobody)])
         answers = told(outbox)
         assert answers[-1] == ("crossed t", "abandoned")
         assert outbox.ledger().balance == outbox.ledger().queued == 0
@@ -635,7 +642,7 @@ class TestRunsOfAcknowledgements:
     def listening(self) -> tuple[Outbox, object]:
         sender = object()
         outbox = Outbox(small(message_queue_size=10))
-        outbox.offer(Offer(texts("a", "b", "c"), lambda: sender))  # type: ignore[arg-type, return-value]
+        outbox.offer([offer_of(texts("a", "b", "c"), lambda: sender)])  # type: ignore[arg-type, return-value]
         outbox.open(NEW, 0.0)
         outbox.ready()
         outbox.take_packets(0.0)

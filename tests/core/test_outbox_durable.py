@@ -3,7 +3,7 @@
 from hawk.config import Config
 from hawk.core.backlog import Paging
 from hawk.core.outbox import Outbox
-from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply
+from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.stores.memory import Disk
 from hawk.values import Cause, CauseKind, FateKind, Message, Properties, Stage
@@ -16,6 +16,10 @@ WHO = Identity("sensor-1", session=False)
 
 def nobody() -> Reply | None:
     return None
+
+
+def offer_of(messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool = False) -> Offer:
+    return Offer(messages, reply, sum(message.size_bytes for message in messages), asks)
 
 
 def texts(*payloads: str, qos: int = 1, expiry_s: float | None = None, topic: str = "t") -> tuple[Message, ...]:
@@ -37,7 +41,7 @@ class Desk:
         self.outbox.recover(self.disk.recovered(self.now), self.now)
 
     def offer(self, *messages: Message) -> None:
-        self.outbox.offer(Offer(messages, nobody, asks=True), self.now)
+        self.outbox.offer([offer_of(messages, nobody, asks=True)], self.now)
 
     def open(self, connack: Connack = NEW) -> None:
         self.outbox.open(connack, self.now)
@@ -255,7 +259,7 @@ class TestLatest:
     def test_it_needs_no_room_of_its_own(self) -> None:
         outbox = Outbox(Config(latest=("state/#",), message_queue_size=2, overflow="reject"))
         for message in (*texts("1", topic="state/a"), *texts("x"), *texts("2", topic="state/a")):
-            outbox.offer(Offer((message,), nobody, asks=True), 0.0)
+            outbox.offer([offer_of((message,), nobody, asks=True)], 0.0)
         kinds = [told.fate.kind for told in outbox.take_answers() if told.fate is not None]
         assert kinds == [FateKind.SUPERSEDED]
 

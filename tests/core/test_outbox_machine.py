@@ -38,6 +38,12 @@ BY_THE_NETWORK = Cause(CauseKind.HUNG_UP, "silent")
 MOSTLY = st.sampled_from((True, True, True, False))
 
 
+def offer_of(
+    messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool = False, refuse_if_full: bool = False
+) -> Offer:
+    return Offer(messages, reply, sum(message.size_bytes for message in messages), asks, refuse_if_full)
+
+
 @dataclass(repr=False, eq=False)
 class Track:
     """What the onlooker knows of one message."""
@@ -179,7 +185,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if not batch:
             return
         asks = self.durable or not within_room
-        self.outbox.offer(Offer(tuple(batch), reply, asks=asks, refuse_if_full=asks and never_waits), self.now)
+        self.outbox.offer([offer_of(tuple(batch), reply, asks=asks, refuse_if_full=asks and never_waits)], self.now)
         if not asks:
             for message in batch:
                 self.accept(self.tracks[serial_of(message)])
