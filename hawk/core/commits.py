@@ -10,6 +10,7 @@ from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
 from hawk.values import Fate
 
 LONGEST_WAIT_S = 60.0
+GATHERING_S = 0.005
 
 
 class Done(NamedTuple):
@@ -35,14 +36,26 @@ class _Batch:
     @property
     def is_owed(self) -> bool:
         """Whether there is something to write that no sender waits for."""
-        return bool(self.deletes or self.progress or self.dead or self.identity)
+        return bool(self.deletes or self.is_pressing)
+
+    @property
+    def is_pressing(self) -> bool:
+        """Whether there is something of that which is more than a deletion."""
+        return bool(self.progress or self.dead or self.identity)
 
 
 class Commits:
-    """Changes on their way to the store. Without a store (`durable` False) there are none."""
+    """Changes on their way to the store. Without a store (`durable` False) there are none.
 
-    def __init__(self, *, durable: bool) -> None:
+    Deletions alone wait `GATHERING_S` for company, up to `most_gathered` of them: identifiers are free only after it.
+    """
+
+    def __init__(self, *, durable: bool, most_gathered: int = 0) -> None:
         self.durable = durable
+        self.in_a_hurry = False
+        """Nothing waits for company any more."""
+        self._most_gathered = most_gathered
+        self._gathered_at: float | None = None
         self._next = _Batch()
         self._under_way: _Batch | None = None
         self._failures = 0
@@ -169,7 +182,12 @@ class Commits:
         batch = self._next
         if self._under_way is not None or not (batch.inserts or (batch.is_owed and now >= self._not_before)):
             return None
-        self._under_way, self._next = batch, _Batch()
+        if not batch.inserts and self._may_gather:
+            if self._gathered_at is None:
+                self._gathered_at = now + GATHERING_S
+            if now < self._gathered_at:
+                return None
+        self._under_way, self._next, self._gathered_at = batch, _Batch(), None
         return Commit(
             insert=(*(entry.to_record(now) for entry in batch.inserts.values()), *batch.strangers.values()),
             delete=tuple(batch.deletes),
@@ -211,6 +229,11 @@ class Commits:
         return turned_away
 
     @property
+    def _may_gather(self) -> bool:
+        batch = self._next
+        return not (self.in_a_hurry or batch.is_pressing or len(batch.deletes) >= self._most_gathered)
+
+    @property
     def _taken(self) -> _Batch:
         assert self._under_way is not None, "the store answered a commit that nobody asked for"
         return self._under_way
@@ -221,4 +244,8 @@ class Commits:
             return math.inf
         if self._next.inserts:
             return -math.inf
-        return self._not_before if self._next.is_owed else math.inf
+        if not self._next.is_owed:
+            return math.inf
+        if self._may_gather and self._gathered_at is not None:
+            return max(self._not_before, self._gathered_at)
+        return self._not_before

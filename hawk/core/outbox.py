@@ -60,7 +60,7 @@ class Outbox:
         self._config = config
         self._identity = identity
         self._books = Books(opening)
-        self._commits = Commits(durable=durable)
+        self._commits = Commits(durable=durable, most_gathered=config.max_inflight // 2)
         self._fates = Fates(self._books, self._commits)
         self._latest = Latest(config.latest)
         self._admission = Admission(config)
@@ -484,6 +484,7 @@ class Outbox:
         """Admit nothing more; those in line are refused."""
         if self._at_stop is None:
             self._at_stop = self.ledger()
+        self._commits.in_a_hurry = True
         self._intake.stop()
 
     @property

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hawk.core.commits import LONGEST_WAIT_S, Commits
+from hawk.core.commits import GATHERING_S, LONGEST_WAIT_S, Commits
 from hawk.core.delivery import Entry
 from hawk.messages import Commit, Record, Reply
 from hawk.values import Message
@@ -41,6 +41,55 @@ def test_what_gathers_while_a_commit_is_under_way_is_one_commit() -> None:
     commits.done()
     assert commits.idle
     assert commits.deadline() == math.inf
+
+
+def committed(*entries: Entry, most_gathered: int = 3) -> Commits:
+    """With these kept already."""
+    commits = Commits(durable=True, most_gathered=most_gathered)
+    for each in entries:
+        commits.insert(each)
+    commits.take(0.0)
+    commits.done()
+    return commits
+
+
+def test_deletions_alone_wait_a_moment_for_company() -> None:
+    first, second = entry(1), entry(2)
+    commits = committed(first, second)
+    commits.delete(first)
+    assert commits.take(7.0) is None
+    assert not commits.idle
+    assert commits.deadline() == 7.0 + GATHERING_S
+    commits.delete(second)
+    assert commits.take(7.0 + GATHERING_S / 2) is None
+    assert commits.take(7.0 + GATHERING_S) == commit(delete=(1, 2))
+    commits.done()
+    assert commits.deadline() == math.inf
+
+
+def test_deletions_go_at_once_with_a_newcomer_with_progress_when_they_are_many_and_in_a_hurry() -> None:
+    entries = [entry(number, qos=2) for number in range(1, 6)]
+    commits = committed(*entries)
+    commits.delete(entries[0])
+    commits.insert(entry(6))
+    assert commits.take(0.0) == commit(entry(6), delete=(1,))
+    commits.done()
+    commits.delete(entries[1])
+    commits.progress(entries[2])
+    changes = commits.take(0.0)
+    assert changes is not None
+    assert (changes.delete, [each.number for each in changes.progress]) == ((2,), [3])
+    commits.done()
+    for each in entries[2:]:
+        assert commits.take(0.0) is None
+        commits.delete(each)
+    assert commits.deadline() == -math.inf
+    assert commits.take(0.0) == commit(delete=(3, 4, 5))
+    commits.done()
+    commits.delete(entry(6))
+    assert commits.take(0.0) is None
+    commits.in_a_hurry = True
+    assert commits.take(0.0) == commit(delete=(6,))
 
 
 def test_qos_0_and_memory_alone_have_nothing_to_write() -> None:

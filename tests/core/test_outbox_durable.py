@@ -2,6 +2,7 @@
 
 from hawk.config import Config
 from hawk.core.backlog import Paging
+from hawk.core.commits import GATHERING_S
 from hawk.core.outbox import Outbox
 from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
@@ -57,6 +58,8 @@ class Desk:
 
     def commit(self) -> Commit | None:
         commit = self.outbox.take_commit(self.now)
+        if commit is None and (commit := self.outbox.take_commit(self.now + GATHERING_S)):
+            self.now += GATHERING_S  # deletions alone wait for company
         if commit is not None:
             self.disk.apply(commit, self.now)
             self.outbox.committed()
