@@ -43,9 +43,12 @@ class Credit:
         self.offered_bytes -= size_bytes
 
     def __enter__(self) -> None:
-        """A block in which somebody asks, and waits for the keeper's word."""
+        """A block in which somebody asks, and waits for the keeper's word. What it lent before that does not count any more;
+        it lends anew before it speaks.
+        """
+        if not self._asking:
+            self._lent = Room(self.offered, self.offered_bytes)
         self._asking += 1
-        self.forget()
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:

@@ -128,10 +128,12 @@ class LatestSender(Generic[T]):
     def latest(self) -> T | None:
         """The value, if there is one that was not read yet."""
         value, self._last = self._last, None
-        if value is None:
-            with suppress(anyio.WouldBlock, anyio.ClosedResourceError):
-                value = self.receiver.receive_nowait()
-        return value
+        if value is not None:
+            return value
+        try:
+            return self.receiver.receive_nowait()
+        except (anyio.WouldBlock, anyio.ClosedResourceError):
+            return None
 
     def close(self) -> None:
         """Close both ends; what was not read yet can still be."""

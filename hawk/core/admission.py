@@ -57,6 +57,14 @@ class Admission:
         self.waiting -= messages
         self.waiting_bytes -= size_bytes
 
+    def has_room_for(self, messages: int, size_bytes: int) -> bool:
+        """Whether that much may come in before anybody else."""
+        return (
+            not self.line
+            and self.waiting + messages <= self._most_messages
+            and self.waiting_bytes + size_bytes <= self._most_bytes
+        )
+
     def fitting(self, offer: Offer, start: int) -> int:
         """How many of its messages, from that one on, there is room for now.
 

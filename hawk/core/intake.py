@@ -34,32 +34,31 @@ class Intake:
 
     def offer(self, offers: Iterable[Offer], now: float, *, link_up: bool) -> None:
         """Admit what was offered, or let it wait in line, or refuse it."""
-        within_room: list[Offer] = []
+        books, run, messages, size_bytes = self._fates.books, list[Offer](), 0, 0
         for offer in offers:
+            messages += len(offer.messages)
+            size_bytes += offer.size_bytes
             if not offer.asks:
-                within_room.append(offer)
+                books.taken += len(offer.messages)
+                books.taken_bytes += offer.size_bytes
+            elif self.stopping or not self._admission.has_room_for(messages, size_bytes):
+                self._take(run, now)
+                run, messages, size_bytes = [], 0, 0
+                self._hear(offer, now, link_up=link_up)
                 continue
-            self._take(within_room, now)
-            within_room = []
-            self._hear(offer, now, link_up=link_up)
-        self._take(within_room, now)
+            run.append(offer)
+        self._take(run, now)
 
     def _take(self, offers: Sequence[Offer], now: float) -> None:
-        """What was offered within the room comes in."""
-        if not offers:
-            return
-        books = self._fates.books
-        for offer in offers:
-            books.taken += len(offer.messages)
-            books.taken_bytes += offer.size_bytes
+        """These come in: they were offered within the room, or there is room for them."""
         if not self.over:
             self._admit(offers, now)
             return
         for offer in offers:
             for message in offer.messages:
                 # Offered before its sender could know of the end: accepted, so it is told and counted.
-                books.accepted += 1
-                books.end(FateKind.ABANDONED)
+                self._fates.books.accepted += 1
+                self._fates.books.end(FateKind.ABANDONED)
                 self._fates.refuse(offer.reply, message, ABANDONED)
 
     def _hear(self, offer: Offer, now: float, *, link_up: bool) -> None:

@@ -40,6 +40,7 @@ class Tables:
         self._connection = connection
         self._clocks = clocks
         self._syncs = syncs
+        self._waits_for_the_disk: bool | None = None
         self._expiries = Expiries(connection, clocks)
         self.pages = Pages(connection, clocks, self._expiries)
         self.tally = self._read_tally()
@@ -53,9 +54,10 @@ class Tables:
         only deletions: a power cut that undoes those makes QoS 1 repeat a message and QoS 2 a PUBREL, which both allow, and
         whatever is written after them makes them safe, too.
         """
-        if self._syncs:
-            waits = changes.insert or changes.progress or changes.dead or changes.identity
+        waits = bool(changes.insert or changes.progress or changes.dead or changes.identity)
+        if self._syncs and waits is not self._waits_for_the_disk:
             self._connection.execute(_WAIT_FOR_THE_DISK if waits else _LEAVE_IT_TO_THE_SYSTEM)
+            self._waits_for_the_disk = waits
         with self._transaction():
             if undone:
                 self._delete(undone)

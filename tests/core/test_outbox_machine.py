@@ -147,12 +147,12 @@ class OutboxMachine(RuleBasedStateMachine):
             st.tuples(
                 st.sampled_from(sorted(PAYLOADS)),
                 st.sampled_from((0, 1, 1, 2)),
-                st.sampled_from(EXPIRIES),
                 st.sampled_from(TOPICS),
             ),
             min_size=1,
             max_size=9,
         ),
+        expiry_s=st.sampled_from(EXPIRIES),
         retain=st.booleans(),
         within_room=st.booleans(),
         never_waits=st.booleans(),
@@ -160,7 +160,8 @@ class OutboxMachine(RuleBasedStateMachine):
     )
     def offer(
         self,
-        kinds: list[tuple[str, int, float | None, str]],
+        kinds: list[tuple[str, int, str]],
+        expiry_s: float | None,
         retain: bool,
         within_room: bool,
         never_waits: bool,
@@ -169,7 +170,7 @@ class OutboxMachine(RuleBasedStateMachine):
         reply = Sender()
         batch = []
         room = self.outbox.room()
-        for size, qos, expiry_s, topic in kinds:
+        for size, qos, topic in kinds:
             serial = self.serials
             message = Message(topic, b"%d:" % serial + PAYLOADS[size], qos, retain and size == "small")
             if expiry_s is not None:
