@@ -478,11 +478,12 @@ class MQTTInterface:
         """What `_message` does for each, with what is the same for all looked at once."""
         try:
             batch, valid = list[Message](), None
+            new_message = tuple.__new__  # at half the price of Message()
             for topic, payload in messages:
                 if topic is not valid:
                     valid = validate_topic(topic)
                 encoded = payload if type(payload) is bytes else encode_payload(topic, payload)
-                batch.append(Message(topic, encoded, qos, retain))
+                batch.append(new_message(Message, (topic, encoded, qos, retain, NO_PROPERTIES)))
             if properties is NO_PROPERTIES:
                 return batch
             return [with_properties(message, properties) for message in batch]

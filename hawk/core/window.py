@@ -311,6 +311,7 @@ class Window:
         taken = self._released.keys() | self._returned_identifiers | self._withheld.keys() | self._held
         credit = self._credit() - len(published) - len(self._released)
         in_flight_bytes, identifier, durable = self._bytes, self._last_identifier, self._durable
+        new_packet = tuple.__new__  # at half the price of Publish()
         while waiting and credit > 0:
             entry = waiting[0]
             message = entry.message
@@ -326,7 +327,7 @@ class Window:
                 identifier = identifier % HIGHEST_IDENTIFIER + 1
             entry.identifier = identifier
             published[identifier] = waiting.popleft()
-            packets.append(Publish(message, identifier))
+            packets.append(new_packet(Publish, (message, identifier, False)))
             size_bytes += entry.size_bytes
             credit -= 1
         self._bytes, self._last_identifier = in_flight_bytes, identifier
