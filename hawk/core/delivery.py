@@ -113,6 +113,8 @@ class Entry:
 
     def to_record(self, now: float) -> Record:
         """As a store keeps it."""
+        if self.terms is PLAIN and not (self.identifier or self.refusals):
+            return Record(self.number, self.message)
         stage = self.stage
         identifier = self.identifier if stage is not Stage.QUEUED else 0
         expires_at, latest = self.terms

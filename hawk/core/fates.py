@@ -1,6 +1,8 @@
 """What became of each message: counted, told to its sender, and forgotten by the store. Nothing ends without passing here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from hawk.core.commits import Commits
@@ -35,6 +37,12 @@ class Fates:
     def accept(self, reply: ReplyReference, message: Message, messages: int = 1) -> None:
         """So many messages of this sender, this one first, are accepted."""
         self.answers.append(Told(reply, message, None, messages))
+
+    def accept_all(self, entries: Iterable[Entry]) -> None:
+        """What `accept` does for each of a run of entries, with one answer for those of one sender."""
+        for reply, run in groupby(entries, attrgetter("reply")):
+            first, *others = run
+            self.accept(reply, first.message, 1 + len(others))
 
     def refuse(self, reply: ReplyReference, message: Message, fate: Fate) -> None:
         """This message was never accepted."""

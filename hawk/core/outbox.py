@@ -124,8 +124,7 @@ class Outbox:
         kept, secured, freed = self._commits.done()
         self._window.troubled = False
         self._window.free(freed)
-        for entry in kept:
-            self._fates.accept(entry.reply, entry.message)
+        self._fates.accept_all(kept)
         # Whatever the store alone has cannot go out at once.
         self._books.waited += self._backlog.committed(kept)
         for entry in secured:
