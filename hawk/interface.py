@@ -16,17 +16,17 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from hawk.clock import SystemWallClock
+from hawk.composing import Composer
 from hawk.config import Config
-from hawk.core.properties import with_properties
 from hawk.core.tally import Offered, Stats, newest, tally
-from hawk.core.topics import is_shared, validate_filter, validate_topic
+from hawk.core.topics import is_shared, validate_filter
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
 from hawk.eventlog import log_event
 from hawk.interrupts import uninterrupted
 from hawk.links.dialing import NetworkDialer
 from hawk.messages import Identity, InboxRecovered, Offer, Open, Opened, Recovered, Snapshot, StopReport, Withdraw
 from hawk.packets import SubscribeFilter
-from hawk.payload import Payload, encode_payload
+from hawk.payload import Payload
 from hawk.ports import Ports
 from hawk.receipt import Receipt
 from hawk.received import ReceivedMessage
@@ -99,10 +99,7 @@ class MQTTInterface:
             publish=self.publish,
             random=self._ports.random,
         )
-        self._default_properties = NO_PROPERTIES
-        if config.message_expiry_s is not None:
-            self._default_properties = Properties(expiry_s=config.message_expiry_s)
-        self._unencodable = 0
+        self._composer = Composer(config)
         self._asked_to_connect = False
         self._unyielded = 0
         self._yielded_at = 0.0
@@ -155,7 +152,7 @@ class MQTTInterface:
         """SPEC.md's ten keys, and beside them every column of the ledger. Reads your own writes."""
         self._refresh()
         offered = 0 if self._service is None else self._service.credit.offered
-        return tally(self._snapshot, Offered(offered, self._unencodable))
+        return tally(self._snapshot, Offered(offered, self._composer.unencodable))
 
     def events(self) -> EventStream:
         """Every state change and every fate from now on, as an async iterator; it ends when hawk disconnects.
@@ -184,7 +181,7 @@ class MQTTInterface:
         Raises `MessageInvalid`, `OutboxFull`, `OutboxUnavailable`, `Dropped` or `Stopped`.
         Cancelling: the message is accepted or not, never half.
         """
-        message = self._message(topic, payload, qos, retain, properties, expiry_s)
+        message = self._composer.message(topic, payload, qos, retain, properties, expiry_s)
         service = self._service
         if service is None or not service.open:
             service = await self._start()
@@ -221,7 +218,7 @@ class MQTTInterface:
         Raises `OutboxFull` when there is no room (with the link down and a policy that drops, the receipt tells
         instead), `MessageInvalid`, and `Stopped` before the first `connect()` or `publish()`.
         """
-        message = self._message(topic, payload, qos, retain, properties, expiry_s)
+        message = self._composer.message(topic, payload, qos, retain, properties, expiry_s)
         service = self._service
         if service is None or not service.open:
             raise Stopped("hawk is stopping, has stopped or was never started: call connect() first")
@@ -258,9 +255,7 @@ class MQTTInterface:
         while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
         that of a cancelled batch some may be accepted: those before the rest, in order.
         """
-        batch = self._messages(
-            messages, self._valid_qos(qos), _valid_retain(retain), self._properties(properties, expiry_s)
-        )
+        batch = self._composer.messages(messages, qos, retain, properties, expiry_s)
         service = await self._start()
         await checkpoint()
         if not service.open:
@@ -269,9 +264,9 @@ class MQTTInterface:
             return Receipt(0, accepted=True, service=service, learn=self._learn)
         size_bytes = sum([message.size_bytes for message in batch])
         if not service.credit.spend(size_bytes, len(batch)):
-            return await self._ask(service, tuple(batch), size_bytes)
+            return await self._ask(service, batch, size_bytes)
         receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
-        await service.offers.send(Offer(tuple(batch), receipt.reference, size_bytes))
+        await service.offers.send(Offer(batch, receipt.reference, size_bytes))
         return receipt
 
     async def request(
@@ -330,7 +325,7 @@ class MQTTInterface:
         wanted = _valid_wanted(
             SubscribeFilter(
                 topic_filter,
-                self._valid_qos(qos),
+                self._composer.valid_qos(qos),
                 no_local,
                 retain_as_published,
                 RETAIN_HANDLING.index(retain_handling),
@@ -433,70 +428,6 @@ class MQTTInterface:
             # Whoever subscribes right after that is faster than the first report of it.
             soon.add(ConnectionState.DISCONNECTED)
         return self._config.suback_timeout_s if self.connection_state in soon else 0.0
-
-    def _message(
-        self,
-        topic: str,
-        payload: Payload,
-        qos: int | None,
-        retain: bool,
-        properties: Properties,
-        expiry_s: float | None,
-    ) -> Message:
-        try:
-            message = Message(
-                validate_topic(topic),
-                payload if type(payload) is bytes else encode_payload(topic, payload),
-                self._config.qos if qos is None else self._valid_qos(qos),
-                retain is not False and _valid_retain(retain),
-            )
-            if expiry_s is not None or properties is not self._default_properties:
-                properties = self._properties(properties, expiry_s)
-            return message if properties is NO_PROPERTIES else with_properties(message, properties)
-        except MessageInvalid:
-            self._unencodable += 1
-            raise
-
-    def _properties(self, properties: Properties, expiry_s: float | None) -> Properties:
-        """`properties` with the expiry that counts."""
-        default = self._default_properties
-        if expiry_s is None:
-            if properties is NO_PROPERTIES:
-                return default
-            if default is NO_PROPERTIES:
-                return properties
-        given: object = properties
-        if not isinstance(given, Properties):
-            return properties  # what is wrong with it is said where the message is made
-        if expiry_s is None:
-            expiry_s = default.expiry_s if given.expiry_s is None else given.expiry_s
-        return given._replace(expiry_s=expiry_s)
-
-    def _messages(
-        self, messages: Iterable[tuple[str, Payload]], qos: int, retain: bool, properties: Properties
-    ) -> list[Message]:
-        """What `_message` does for each, with what is the same for all looked at once."""
-        try:
-            batch, valid = list[Message](), None
-            new_message = tuple.__new__  # at half the price of Message()
-            for topic, payload in messages:
-                if topic is not valid:
-                    valid = validate_topic(topic)
-                encoded = payload if type(payload) is bytes else encode_payload(topic, payload)
-                batch.append(new_message(Message, (topic, encoded, qos, retain, NO_PROPERTIES)))
-            if properties is NO_PROPERTIES:
-                return batch
-            return [with_properties(message, properties) for message in batch]
-        except MessageInvalid:
-            self._unencodable += 1
-            raise
-
-    def _valid_qos(self, qos: object) -> int:
-        if qos is None:
-            return self._config.qos
-        if not isinstance(qos, int) or isinstance(qos, bool) or qos not in (0, 1, 2):
-            raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
-        return int(qos)
 
     async def _ask(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
         """Offer beyond the room, and wait until the keeper has accepted them."""
@@ -613,10 +544,3 @@ def _valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:
 def _check_workers(workers: object) -> None:
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise MessageInvalid(f"workers must be a whole number of at least 1, not {workers!r}")
-
-
-def _valid_retain(retain: object) -> bool:
-    # The codec takes nothing but a bool, and what it cannot encode would end the link's writer.
-    if isinstance(retain, bool):
-        return retain
-    raise MessageInvalid(f"retain must be True or False, not {retain!r}")
