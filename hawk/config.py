@@ -182,7 +182,8 @@ class Config:
     `overflow`: what happens beyond them while the link is down; while it is up, `publish()` waits.
     `outbox`: the file that keeps accepted messages of QoS 1 and 2 until their fate is known; None keeps them in memory.
     `durability`: "power", they survive a power cut; "process", only a crash of the process, and are accepted faster.
-    `message_expiry_s`: how long a message that names no time of its own may wait to be sent; None is for ever.
+    `message_expiry_s`: how long a message that names no time of its own may wait to be sent; None is for ever. What was
+    sent does not expire any more while its session may live.
     `latest`: topic filters; of what waits on a topic that matches one only the newest message is kept.
     `message_retry_limit`: how often a message is tried again that the broker refused for now.
     `max_inflight`: the most messages under way at once. `receive_maximum`, `max_packet_size`: what hawk lets the broker send.

@@ -232,11 +232,14 @@ class Outbox:
         self._end(oldest, fate)
 
     def _sweep_unfinished(self, now: float) -> None:
-        """End what an earlier link left and that has no future: expired, or more than this broker takes."""
+        """End what an earlier link left and that has no future: expired, or more than this broker takes.
+
+        What was sent does not expire while its session may live (MQTT 5 sections 4.3.3 and 4.4): it is repeated.
+        """
         connack = self._connack
 
-        def judge(entry: Entry) -> Fate | None:
-            if entry.is_expired(now):
+        def judge(entry: Entry, was_sent: bool) -> Fate | None:
+            if entry.is_expired(now) and not was_sent:
                 return EXPIRED
             return None if connack is None else obstacle_to(entry.message, connack)
 

@@ -168,21 +168,23 @@ class Window:
         self._unsaid.clear()
         self._bytes = self._size = 0
 
-    def give_up(self, judge: Callable[[Entry], Fate | None]) -> list[tuple[Entry, Fate, bool]]:
+    def give_up(self, judge: Callable[[Entry, bool], Fate | None]) -> list[tuple[Entry, Fate, bool]]:
         """Take out of the unfinished what `judge` ends. Returns each with its fate, and whether the broker may hold it.
 
-        Then its identifier is withheld for as long as the session lives: the broker would take another QoS 2 message of
-        that identifier for a repeat of it, and swallow it.
+        `judge` is told whether the entry was sent in a session that may still live. At QoS 2 its identifier is then
+        withheld for as long as the session lives: the broker would take another message of that identifier for a repeat
+        of it, and swallow it.
         """
         taken: list[tuple[Entry, Fate, bool]] = []
         kept: deque[Entry] = deque()
         for entry in self._returned:
-            fate = None if entry.awaits is Awaits.PUBCOMP else judge(entry)
+            identifier = entry.identifier
+            was_sent = bool(identifier) and identifier not in self._never_sent
+            fate = None if entry.awaits is Awaits.PUBCOMP else judge(entry, was_sent)
             if fate is None:
                 kept.append(entry)
                 continue
-            identifier = entry.identifier
-            may_hold = bool(identifier) and entry.awaits is Awaits.PUBREC and identifier not in self._never_sent
+            may_hold = was_sent and entry.awaits is Awaits.PUBREC
             self._returned_identifiers.discard(identifier)
             self._never_sent.discard(identifier)
             if may_hold:

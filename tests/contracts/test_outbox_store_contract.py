@@ -192,6 +192,23 @@ async def test_expiry_counts_on_and_is_told(outbox: Reopen) -> None:
     await again.aclose()
 
 
+async def test_what_may_have_been_sent_is_told_though_its_time_is_over(outbox: Reopen) -> None:
+    """Its session may live, and with it the promise to send it again (MQTT-4.3.3-7)."""
+    store = outbox()
+    await store.open()
+    late = Message("t", b"late", 2, properties=Properties(expiry_s=0.01))
+    await store.commit(Commit(insert=(Record(1, late, remaining_s=-1.0),)))
+    await store.commit(Commit(progress=(Progress(1, 7, Stage.PUBLISHED, 0),)))
+    assert (await store.page(ReadPage(0, 10, 1000, expired=True))).records == ()
+    await store.aclose()
+    again = outbox()
+    (recovered,) = (await again.open()).under_way
+    assert (recovered.identifier, recovered.stage) == (7, Stage.PUBLISHED)
+    assert recovered.remaining_s is not None
+    assert recovered.remaining_s <= -1
+    await again.aclose()
+
+
 async def test_what_a_newer_message_would_replace_is_known_at_once(outbox: Reopen) -> None:
     store = outbox()
     await store.open()

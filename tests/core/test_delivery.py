@@ -141,7 +141,7 @@ def test_an_identifier_under_which_the_broker_may_hold_a_message_is_not_used_aga
     window.send(given_up)
     window.close()
     window.open(TOO_SMALL)
-    ((ended, fate, may_hold),) = window.give_up(lambda entry: obstacle_to(entry.message, TOO_SMALL))
+    ((ended, fate, may_hold),) = window.give_up(lambda entry, _: obstacle_to(entry.message, TOO_SMALL))
     assert (ended, fate.kind, may_hold) == (given_up, FateKind.DEAD_LETTERED, True)
     (other,) = entries(1)
     for _ in range(HIGHEST_IDENTIFIER):

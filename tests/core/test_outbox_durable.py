@@ -1,5 +1,7 @@
 """The outbox with a store: what is on disk before what is on the wire, what is in memory, and what a failing disk holds up."""
 
+from copy import deepcopy
+
 from hawk.config import Config
 from hawk.core.backlog import Paging
 from hawk.core.commits import GATHERING_S
@@ -304,28 +306,89 @@ class TestExpiry:
         assert isinstance(packet, Publish)
         assert packet.message.properties.expiry_s == 30.0
 
-    def test_what_a_link_left_unfinished_expires_and_what_the_broker_has_does_not(self) -> None:
+    def test_what_was_sent_does_not_expire_while_its_session_may_live(self) -> None:
+        """MQTT-4.3.3-7 and MQTT-4.4.0-1: it is repeated under its identifier, however late."""
         desk = Desk()
         desk.offer(*texts("one", expiry_s=10.0), *texts("two", "got", qos=2, expiry_s=10.0))
         desk.run()
         desk.open()
-        desk.run()
+        assert desk.run() == ["one", "two", "got"]
         desk.settle(AckKind.PUBREC, 3)
         desk.run()
         desk.outbox.close(CLOSED)
         desk.told()
+        desk.now = 3600.0
+        desk.run()
+        assert desk.told() == []
+        desk.open(LIVING)
+        release, *repeats = desk.sent()
+        assert release == Acknowledgement(AckKind.PUBREL, 3)
+        repeats = [each for each in repeats if isinstance(each, Publish)]
+        assert [(each.message.payload, each.identifier, each.duplicate) for each in repeats] == [
+            (b"one", 1, True),
+            (b"two", 2, True),
+        ]
+        assert {each.message.properties.expiry_s for each in repeats} == {1.0}, "0 is for ever to some brokers"
+
+    def test_with_the_session_what_was_sent_loses_its_promise_and_expires(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("one", expiry_s=10.0), *texts("two", qos=2, expiry_s=10.0))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.outbox.close(CLOSED)
+        desk.now = 11.0
+        desk.told()
+        desk.open(NEW)
+        assert desk.run() == []
+        assert desk.told() == [("one", "expired"), ("two", "expired")]
+        assert desk.disk.records(11.0) == []
+        assert desk.outbox.ledger().balance == 0
+
+    def test_what_waits_anew_after_a_lost_session_expires_at_its_instant(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", qos=2, expiry_s=10.0))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.outbox.close(CLOSED)
+        desk.outbox.open(NEW, desk.now)  # and its subscriptions are not answered yet
+        desk.outbox.close(CLOSED)
+        desk.told()
+        assert desk.outbox.deadline() <= 10.0
         desk.now = 10.0
         desk.run()
-        assert desk.told() == [("one", "expired"), ("two", "expired")]
-        assert [record.message.payload for record in desk.disk.records(10.0)] == [b"two", b"got"], (
-            "its identifier lives"
-        )
-        desk.open(LIVING)
-        assert desk.sent() == [Acknowledgement(AckKind.PUBREL, 3)]
-        desk.outbox.close(CLOSED)
-        desk.open(NEW)
+        assert desk.told() == [("a", "expired")]
+
+    def test_after_a_restart_what_may_have_been_sent_at_qos_2_is_bound_and_what_waited_is_not(self) -> None:
+        """At QoS 1 no store remembers the identifier, so nothing is left of the session to be bound by."""
+        desk = Desk()
+        desk.offer(*texts("one", expiry_s=10.0), *texts("two", qos=2, expiry_s=10.0))
         desk.run()
-        assert desk.disk.records(10.0) == [], "a new session knows nothing of it"
+        desk.open()
+        desk.run()
+        desk.now = 11.0
+        for connack, repeated in ((LIVING, [("two", 2, True)]), (NEW, [])):
+            again = Desk(disk=deepcopy(desk.disk))
+            again.now = 11.0
+            again.run()
+            again.open(connack)
+            packets = [each for each in again.sent() if isinstance(each, Publish)]
+            found = [(each.message.payload.decode(), each.identifier, each.duplicate) for each in packets]
+            assert found == repeated
+
+    def test_what_was_never_sent_expires_though_it_has_an_identifier(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", qos=2, expiry_s=10.0))
+        desk.run()
+        desk.open()
+        assert desk.sent() == [], "it waits for its identifier to be on disk"
+        desk.outbox.close(CLOSED)
+        desk.run()
+        desk.told()
+        desk.now = 10.0
+        desk.run()
+        assert desk.told() == [("a", "expired")]
 
     def test_in_flight_it_waits_for_its_answer(self) -> None:
         desk = Desk()

@@ -693,6 +693,7 @@ class OutboxMachine(RuleBasedStateMachine):
             assert message.properties.expiry_s is not None
             assert self.now >= track.offered_at + message.properties.expiry_s, "expired too early"
             assert not track.received, "what the broker has does not expire"
+            assert not track.identifier, "nor what was sent, while its session may live"
         elif fate is FateKind.SUPERSEDED:
             assert message.topic.startswith("l/")
             mine = serial_of(message)

@@ -274,9 +274,9 @@ class World:
         self._asked_at.append(anyio.current_time())
         await self.mqtt.connect()
 
-    async def publish(self, payload: str, *, qos: int = 1, topic: str = "up", retain: bool = False) -> Receipt:
+    async def publish(self, payload: str, *, qos: int = 1, topic: str = "up", **options: Any) -> Receipt:
         """Publish what must not be lost, unless it is excused."""
-        receipt = await self.mqtt.publish(topic, f"{PAYLOAD_MARK} {payload}", qos=qos, retain=retain)
+        receipt = await self.mqtt.publish(topic, f"{PAYLOAD_MARK} {payload}", qos=qos, **options)
         self._receipts.append((payload, qos, receipt))
         return receipt
 

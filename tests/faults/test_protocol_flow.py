@@ -10,7 +10,7 @@ import anyio
 import mqtt5
 import pytest
 
-from hawk import ConnectionState, Dropped, Refused
+from hawk import ConnectionState, Dropped, Expired, Refused
 
 CONNECTED, RECONNECTING = ConnectionState.CONNECTED, ConnectionState.RECONNECTING
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
@@ -238,6 +238,45 @@ def test_a_publish_whose_pubrec_was_lost_is_repeated_with_dup_and_arrives_once(r
         world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=["a"])
 
     rehearse(story, lose_the_pubrec, lose_the_pubrec, lose_the_pubrec, session(), session=session())
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+@pytest.mark.parametrize("kept", [True, False], ids=["session kept", "session lost"])
+def test_what_was_sent_outlives_its_expiry_with_its_session_and_not_without(
+    rehearse: Any, qos: int, kept: bool
+) -> None:
+    """MQTT-4.3.3-7, MQTT-4.4.0-1."""
+    seen: list[Any] = []
+
+    async def swallow(peer: Any) -> None:
+        await peer.welcome()
+        seen.append(await peer.hear(mqtt5.PublishPacket))
+        peer.fire("no ack")
+        await peer.close()
+
+    async def come_back_late(peer: Any) -> None:
+        peer.fire("late")
+        await peer.welcome(session_present=kept)
+        if kept:
+            seen.append(await peer.hear(mqtt5.PublishPacket))
+            await peer.answer(seen[-1])
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        await world.publish("a", qos=qos, expiry_s=3.0)
+        if not kept:
+            world.excuse("a", error=Expired)
+        await world.reach(lambda: not world.mqtt.stats["queue_size"])
+        over = {"acknowledged": int(kept), "expired": int(not kept), "total_connections": 2, "in_flight": 0}
+        world.observe(state=CONNECTED, stats=over, level=WARNING, arrived=["a"] if kept else [])
+        if kept:
+            first, repeat = seen
+            assert (repeat.packet_id, repeat.duplicate) == (first.packet_id, True)
+            assert (first.message_expiry_interval, repeat.message_expiry_interval) == (3, 1)
+
+    nobody = [OSError("nobody there")] * 3
+    rehearse(story, swallow, *nobody, come_back_late, session=session())
 
 
 # -------------------------------------------------------------------------------------------------- limits
