@@ -173,7 +173,8 @@ class Config:
     `tls_context`: an `ssl.SSLContext` instead of all these files.
     Where a callable is allowed (`endpoints`, `client_id`, `credentials`, `tls_context`, `will`, `birth`), it is asked at
     each dial, under `connection_timeout`; what it raises fails that attempt only.
-    `refusal_policy`: decides what a CONNACK that refuses, or a DISCONNECT, leads to, instead of hawk's own table.
+    `refusal_policy`: decides what a refusal leads to, instead of hawk's own tables: a CONNACK, DISCONNECT, PUBACK, PUBREC,
+    SUBACK or UNSUBACK. Where it returns None, raises or answers nonsense, the tables stand.
     `enabled` False: nothing is dialled, and `publish()` raises `Stopped` at once.
     `qos`: of a publish that names none. `session_expiry_s`: how long the broker is asked to keep the session; None is 3,600,
     with an outbox file 604,800.

@@ -14,8 +14,9 @@ T = TypeVar("T")
 Asked: TypeAlias = Callable[[], T | Awaitable[T]]
 """A callable, async or not, that is asked at each dial, under the dial's deadline."""
 
-RefusalPolicy: TypeAlias = Callable[[Judgement], Verdict]
-"""Decides what a refusal leads to; it is given hawk's own judgement, and returns its `verdict` to leave it at that."""
+RefusalPolicy: TypeAlias = Callable[[Judgement], Verdict | None]
+"""Decides what a refusal leads to, a plain function that returns at once. It is given hawk's own judgement of the CONNACK,
+DISCONNECT, PUBACK, PUBREC, SUBACK or UNSUBACK, and returns None to leave it at that."""
 
 
 class Transport(Enum):

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from hawk.core.answers import judge_suback
+from hawk.core.answers import FAILURE, answer_of
 from hawk.errors import Refused, Stopped
 from hawk.eventlog import log_event
 from hawk.messages import Delivered, Handled, Rejected, Returned, Subscribe, Unsubscribe
@@ -25,7 +25,6 @@ from hawk.packets import SubscribeFilter
 from hawk.received import ReceivedMessage
 from hawk.wiring import Service
 
-REFUSAL = 0x80
 MESSAGES_WITHOUT_YIELDING = 64
 MESSAGES_WITHOUT_THE_CLOCK = 8
 LONGEST_WITHOUT_YIELDING_S = 0.001
@@ -107,9 +106,9 @@ class Subscription:
         except BaseException:
             await self._leave()
             raise
-        if code >= REFUSAL:
+        if code >= FAILURE:
             await self._leave()
-            name, _, remedy = judge_suback(code)
+            name, _, remedy = answer_of("SUBACK", code)
             raise Refused(f"the subscription to {self._wanted.filter!r}", reason_code=code, reason=f"{name}; {remedy}")
         if self._handler is not None:
             self._tasks = anyio.create_task_group()

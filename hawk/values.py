@@ -164,7 +164,18 @@ class Cause(NamedTuple):
 
 
 class Verdict(Enum):
-    """What a refusal or a loss means for the next dial (`core/refusals`)."""
+    """What a refusal or a loss leads to. hawk's own are in `core/refusals` and `core/answers`.
+
+    |            | CONNACK, DISCONNECT       | PUBACK, PUBREC             | SUBACK, UNSUBACK                   |
+    |------------|---------------------------|----------------------------|------------------------------------|
+    | AGAIN      | dialled after a delay     | sent again after a delay   | asked again after a delay          |
+    | SLOWLY     | after ten times the delay | after ten times the delay  | asked again on the next link       |
+    | AT_THE_CAP | after `max_retry_delay`   | after `max_retry_delay`    | asked again each `max_retry_delay` |
+    | NEVER      | FAILED                    | a dead letter, `Refused`   | asked again for a new subscriber   |
+
+    Delays are those of `ReconnectionConfig`, each longer than the one before. A message is sent again `message_retry_limit`
+    times at most. A subscriber is told `Refused` by SLOWLY and NEVER; by the other two it waits on.
+    """
 
     AGAIN = "again"
     SLOWLY = "slowly"
@@ -173,7 +184,11 @@ class Verdict(Enum):
 
 
 class Judgement(NamedTuple):
-    """What a broker refused, and what hawk makes of it: `packet` is "CONNACK", "DISCONNECT", ..., as in the specification."""
+    """What a broker refused, and what hawk makes of it.
+
+    `packet` is "CONNACK", "DISCONNECT", "PUBACK", "PUBREC", "SUBACK" or "UNSUBACK"; `name` is the specification's for the
+    reason code.
+    """
 
     packet: str
     reason_code: int

@@ -52,6 +52,7 @@ from hawk.actors.inbox_task import InboxTask
 from hawk.actors.mailbox import LatestSender, Reporter, take_all
 from hawk.actors.mailbox import answer as reply
 from hawk.actors.queue_keeper import QueueKeeper
+from hawk.actors.refusal_policy import FencedPolicy
 from hawk.actors.stats_collector import StatsCollector
 from hawk.actors.store_task import StoreTask
 from hawk.actors.subscription_keeper import SubscriptionKeeper
@@ -177,8 +178,13 @@ class Service:
             *(self._stops, self._stop_inbox, self.room, self.snapshots),
         )
 
+        policy = FencedPolicy(config.refusal_policy, "hawk.queue_keeper")
         outbox = Outbox(
-            config, durable=durable, opening=opening.ledger, identity=None if callable(config.client_id) else identity
+            config,
+            durable=durable,
+            opening=opening.ledger,
+            identity=None if callable(config.client_id) else identity,
+            judge=policy,
         )
         outbox.recover(recovered, anyio.current_time())
         self._connector = Connector(
@@ -209,6 +215,7 @@ class Service:
             to_health_probe=to_health_probe,
             room=self.room,
             reporter=Reporter(self.to_stats),
+            policy=policy,
         )
         self._subscription_keeper = SubscriptionKeeper(
             config=config,

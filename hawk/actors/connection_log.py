@@ -5,6 +5,7 @@ Once per episode: the first refusal in a row is as loud as its row says, those t
 
 import logging
 
+from hawk.actors.refusal_policy import FencedPolicy
 from hawk.config import Config
 from hawk.core.refusals import Refusal, judge
 from hawk.eventlog import log_event
@@ -23,12 +24,13 @@ class ConnectionLog:
         self._config = config
         self._hawk = hawk
         self._was_loud = False
-        self._policy_failed = False
+        self._policy = FencedPolicy(config.refusal_policy, logger.name)
         self._judged: Refusal | None = None
 
     def begin_episode(self) -> None:
         """Whatever fails next is the first of its kind."""
-        self._was_loud, self._policy_failed, self._judged = False, False, None
+        self._was_loud, self._judged = False, None
+        self._policy.begin_episode()
 
     def connected(self, report: ConnectionReport, *, broker: str, link: int, session_present: bool) -> None:
         """A link is up."""
@@ -78,24 +80,11 @@ class ConnectionLog:
 
     def _judge(self, cause: Cause) -> Refusal | None:
         refusal = judge(cause, on_auth_failure=self._config.on_auth_failure)
-        policy, code = self._config.refusal_policy, cause.reason_code
-        if refusal is None or policy is None or code is None:
+        if refusal is None or cause.reason_code is None:
             return refusal
         packet = "CONNACK" if cause.kind is CauseKind.REFUSED else "DISCONNECT"
-        try:
-            verdict: object = policy(Judgement(packet, code, refusal.name, refusal.verdict))
-        except Exception as error:  # noqa: BLE001  an application's error is told, and hawk's own table stands in
-            self._tell_of_policy(type(error).__name__)
-            return refusal
-        if not isinstance(verdict, Verdict):
-            self._tell_of_policy(f"returned {type(verdict).__name__}, and no Verdict")
-            return refusal
-        return refusal._replace(verdict=verdict)
-
-    def _tell_of_policy(self, why: str) -> None:
-        if not self._policy_failed:
-            self._policy_failed = True
-            log_event(logger, logging.ERROR, "refusal_policy failed", why=why)
+        judgement = Judgement(packet, cause.reason_code, refusal.name, refusal.verdict)
+        return refusal._replace(verdict=self._policy(judgement))
 
 
 def _told(cause: Cause, refusal: Refusal | None) -> dict[str, object]:

@@ -12,6 +12,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from hawk.actors.mailbox import RETRY_REPORT_S, LatestSender, Reporter, answer, receive_by, take_all
+from hawk.actors.refusal_policy import FencedPolicy
 from hawk.core.outbox import Outbox
 from hawk.eventlog import log_event
 from hawk.messages import (
@@ -60,7 +61,7 @@ class _To(Protocol[T_contra]):
 
 
 class QueueKeeper:
-    """The shell around one `Outbox`. `to_store` is None when nothing is kept beyond the process."""
+    """The shell around one `Outbox`. `to_store` is None when nothing is kept beyond the process; `policy` is its judge."""
 
     def __init__(
         self,
@@ -72,6 +73,7 @@ class QueueKeeper:
         to_health_probe: MemoryObjectSendStream[ToHealthProbe],
         room: LatestSender[Room],
         reporter: Reporter,
+        policy: FencedPolicy,
     ) -> None:
         self._outbox = outbox
         self._inbox = inbox
@@ -80,6 +82,7 @@ class QueueKeeper:
         self._to_health_probe = to_health_probe
         self._room = room
         self._reporter = reporter
+        self._policy = policy
         self._lane: Lane | None = None
         self._opens_lane = False
         self._stop: Stop | None = None
@@ -122,6 +125,7 @@ class QueueKeeper:
             case LaneOpened():
                 self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
+                self._policy.begin_episode()
                 outbox.open(message.connack, now, message.birth)
             case Ready():
                 if message.lane is self._lane:

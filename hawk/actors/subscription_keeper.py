@@ -12,6 +12,7 @@ import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from hawk.actors.mailbox import RETRY_REPORT_S, Reporter, receive_by, take_all
+from hawk.actors.refusal_policy import FencedPolicy
 from hawk.actors.subscription_log import SubscriptionLog
 from hawk.config import Config
 from hawk.core.holders import Decisions
@@ -64,7 +65,8 @@ class SubscriptionKeeper:
         self._to_queue_keeper = to_queue_keeper
         self._to_inbox_task = to_inbox_task
         self._reporter = reporter
-        self._core = Subscriptions(config, recovered=recovered, declared=declared, run=run)
+        self._policy = FencedPolicy(config.refusal_policy, "hawk.subscription_keeper")
+        self._core = Subscriptions(config, recovered=recovered, declared=declared, run=run, judge=self._policy)
         self._log = SubscriptionLog(config)
         self._reported = InboundReport()
         self._stops: list[Channel[None]] = []
@@ -115,6 +117,7 @@ class SubscriptionKeeper:
             case Unsubscribe():
                 self._core.unsubscribe(message.subscription, now, message.unseen)
             case LaneOpened():
+                self._policy.begin_episode()
                 self._core.open_lane(message.lane, message.connack, now)
             case LinkDown():
                 self._core.link_down(message.lane)

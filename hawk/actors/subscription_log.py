@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from hawk.config import Config
 from hawk.core.acknowledgements import BLOCKED_TOO_LONG_S, FULL_TOO_LONG_S
-from hawk.core.answers import judge_suback, judge_unsuback
+from hawk.core.answers import answer_of
 from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.holders import Decisions, Overrun
 from hawk.eventlog import log_event
@@ -44,7 +44,7 @@ class SubscriptionLog:
 
     def _tell_of_filters(self, decisions: Decisions) -> None:
         for topic_filter, code in decisions.refused:
-            name, _, remedy = judge_suback(code)
+            name, _, remedy = answer_of("SUBACK", code)
             log_event(
                 logger,
                 logging.WARNING,
@@ -55,7 +55,7 @@ class SubscriptionLog:
                 remedy=remedy,
             )
         for topic_filter, code in decisions.still_subscribed:
-            reason = judge_unsuback(code).name
+            reason = answer_of("UNSUBACK", code).name
             code_text = f"0x{code:02x}"
             log_event(
                 logger, logging.INFO, "still subscribed", filter=topic_filter, reason=reason, reason_code=code_text

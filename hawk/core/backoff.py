@@ -35,6 +35,14 @@ def ceiling_s(retry: int, config: ReconnectionConfig) -> float:
     return min(config.max_retry_delay, uncapped)
 
 
+def wait_s(verdict: Verdict, retry: int, config: ReconnectionConfig) -> float:
+    """The delay before jitter that this verdict asks for, in seconds; never above the cap."""
+    if verdict is Verdict.AT_THE_CAP:
+        return config.max_retry_delay
+    delay_s = ceiling_s(retry, config)
+    return min(config.max_retry_delay, SLOWLY_FACTOR * delay_s) if verdict is Verdict.SLOWLY else delay_s
+
+
 def draw_delay_s(retry: int, config: ReconnectionConfig, random: Random) -> float:
     """The wait before that retry, in seconds: drawn around `ceiling_s`, never above the cap."""
     return _spread(ceiling_s(retry, config), config, random)
@@ -125,13 +133,5 @@ class Backoff:
         if verdict is Verdict.NEVER:
             return self._give_up(cause)
         self._pace += 1
-        self._deadline = now + self._delay_s(verdict)
+        self._deadline = now + _spread(wait_s(verdict, self._pace, self._config), self._config, self._random)
         return None
-
-    def _delay_s(self, verdict: Verdict) -> float:
-        delay_s, cap_s = ceiling_s(self._pace, self._config), self._config.max_retry_delay
-        if verdict is Verdict.AT_THE_CAP:
-            delay_s = cap_s
-        elif verdict is Verdict.SLOWLY:
-            delay_s = min(cap_s, SLOWLY_FACTOR * delay_s)
-        return _spread(delay_s, self._config, self._random)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from hawk.core.answers import PublishVerdict
 from hawk.core.expiry import with_remaining
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Record, ReplyReference
@@ -46,27 +45,27 @@ class Next(Enum):
 
     COMPLETE = "complete"
     RELEASE = "release"
-    TRY_AGAIN = "try again"
-    REFUSE = "refuse"
+    JUDGE = "judge"
+    """The broker refused it: what follows is for a judge to say."""
     IGNORE = "ignore"
 
 
-_IGNORED = dict.fromkeys(PublishVerdict, Next.IGNORE)
-_RETRY_OR_REFUSE = {PublishVerdict.RETRY: Next.TRY_AGAIN, PublishVerdict.REFUSED: Next.REFUSE}
+_IGNORED = (Next.IGNORE, Next.IGNORE)
 
-TRACK: dict[tuple[Awaits, AckKind], dict[PublishVerdict, Next]] = {
-    (Awaits.PUBACK, AckKind.PUBACK): {PublishVerdict.DONE: Next.COMPLETE, **_RETRY_OR_REFUSE},
+TRACK: dict[tuple[Awaits, AckKind], tuple[Next, Next]] = {
+    (Awaits.PUBACK, AckKind.PUBACK): (Next.COMPLETE, Next.JUDGE),
     (Awaits.PUBACK, AckKind.PUBREC): _IGNORED,
     (Awaits.PUBACK, AckKind.PUBCOMP): _IGNORED,
     (Awaits.PUBREC, AckKind.PUBACK): _IGNORED,
-    (Awaits.PUBREC, AckKind.PUBREC): {PublishVerdict.DONE: Next.RELEASE, **_RETRY_OR_REFUSE},
+    (Awaits.PUBREC, AckKind.PUBREC): (Next.RELEASE, Next.JUDGE),
     (Awaits.PUBREC, AckKind.PUBCOMP): _IGNORED,
     (Awaits.PUBCOMP, AckKind.PUBACK): _IGNORED,
     # The PUBREL is under way already, and a link repeats nothing.
     (Awaits.PUBCOMP, AckKind.PUBREC): _IGNORED,
     # Whatever PUBCOMP says, 0x92 included, the broker holds the identifier no more.
-    (Awaits.PUBCOMP, AckKind.PUBCOMP): dict.fromkeys(PublishVerdict, Next.COMPLETE),
+    (Awaits.PUBCOMP, AckKind.PUBCOMP): (Next.COMPLETE, Next.COMPLETE),
 }
+"""What follows where the acknowledgement is a success, and where it is not."""
 
 
 class Terms(NamedTuple):

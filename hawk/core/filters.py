@@ -9,14 +9,17 @@ from collections.abc import Set as AbstractSet
 from itertools import chain
 from typing import assert_never
 
-from hawk.core.answers import FilterVerdict, judge_unsuback
+from hawk.config import ReconnectionConfig
+from hawk.core.answers import FAILURE, Judge, judge_refusal
 from hawk.core.holders import Decisions, Holder, answer_holders
 from hawk.core.inbox import Inbox
+from hawk.core.retrials import Retrials
 from hawk.core.routes import Routes
 from hawk.core.topics import has_wildcard, is_shared
 from hawk.core.wanted import UNSPECIFIED, Wanted
 from hawk.messages import Lane
 from hawk.packets import Connack, SubscribeFilter, SubscribeOutcome, SubscribeRequest, UnsubscribeRequest
+from hawk.values import Verdict
 
 MOST_FILTERS = 100
 """How many filters one SUBSCRIBE or UNSUBSCRIBE names at most. With a subscription identifier a SUBSCRIBE names one."""
@@ -34,7 +37,8 @@ class Filters:
     """What the broker is asked for on the present link, and what it has granted in its present session.
 
     `declared` are wanted for as long as this lives, whoever holds them. `earlier` are those that an earlier process
-    subscribed in the session; what nobody wants of them by `return_grace_s` after the first link is unsubscribed.
+    subscribed in the session; what nobody wants of them by `return_grace_s` after the first link is unsubscribed. `judge`
+    says what follows where the broker refuses.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class Filters:
         *,
         suback_timeout_s: float,
         return_grace_s: float,
+        reconnection: ReconnectionConfig,
+        judge: Judge,
         declared: Iterable[SubscribeFilter] = (),
         earlier: Iterable[str] = (),
     ) -> None:
@@ -55,6 +61,8 @@ class Filters:
         self._inbox = inbox
         self._suback_timeout_s = suback_timeout_s
         self._return_grace_s = return_grace_s
+        self._judge = judge
+        self._retrials = Retrials(reconnection)
         self._wanted = {each.filter: Wanted(each.filter, declared=each) for each in declared}
         self._earlier = dict.fromkeys(earlier)
         self._lane: Lane | None = None
@@ -63,6 +71,7 @@ class Filters:
         self._to_leave: dict[str, None] = {}
         self._leaving: dict[str, int] = {}
         self._to_leave_later: dict[str, None] = {}
+        self._never_left: dict[str, None] = {}
         self._under_way: dict[int, SubscribeRequest | UnsubscribeRequest] = {}
         self._last_identifier = LAST_IDENTIFIER
         self._awaited: set[str] = set()
@@ -77,7 +86,10 @@ class Filters:
             self._to_leave.pop(holder.filter, None)
             self._leaving.pop(holder.filter, None)
             self._to_leave_later.pop(holder.filter, None)
+            self._never_left.pop(holder.filter, None)
+            self._retrials.forget(holder.filter)
         wanted.holders[holder.number] = holder
+        wanted.given_up = False
         holder.takes_retained = wanted.asked is not None and wanted.asked.retain_as_published
         if wanted.must_be_asked:
             self._to_ask[holder.filter] = None
@@ -92,6 +104,7 @@ class Filters:
             return
         del self._wanted[holder.filter]
         self._to_ask.pop(holder.filter, None)
+        self._retrials.forget(holder.filter)
         # Asked and not answered: the broker may have it. Kept over a lost link, for the session keeps it as well.
         if wanted.granted or wanted.identifier:
             self._to_leave[holder.filter] = None
@@ -100,7 +113,12 @@ class Filters:
     @property
     def leaving(self) -> AbstractSet[str]:
         """Filters that nobody wants any more, and for which the broker may still send."""
-        return self._to_leave.keys() | self._leaving.keys() | self._to_leave_later.keys()
+        return self._to_leave.keys() | self._leaving.keys() | self._to_leave_later.keys() | self._never_left.keys()
+
+    @property
+    def again_due(self) -> float:
+        """When `ask_again` has something to ask; inf for never."""
+        return self._retrials.due
 
     def open(self, lane: Lane, connack: Connack, resumed: bool, now: float, decisions: Decisions) -> None:
         """A link is up: ask for every filter that the broker does not know in this session."""
@@ -111,9 +129,10 @@ class Filters:
             else:
                 wanted.forget()
         if not connack.session_present:
-            for text in (*self._to_leave, *self._earlier):
+            for text in (*self._to_leave, *self._never_left, *self._earlier):
                 self._inbox.leave(text)
             self._to_leave.clear()
+            self._never_left.clear()
             self._earlier.clear()
         elif self._earlier and self.leaving_due == math.inf:
             self.leaving_due = now + self._return_grace_s
@@ -132,6 +151,7 @@ class Filters:
         self._to_leave |= dict.fromkeys(self._leaving) | self._to_leave_later
         self._leaving.clear()
         self._to_leave_later.clear()
+        self._retrials.clear()
 
     def stop(self, decisions: Decisions) -> None:
         """Nothing is wanted any more; the broker's session keeps what it knows."""
@@ -139,6 +159,8 @@ class Filters:
         self._to_ask.clear()
         self._to_leave.clear()
         self._to_leave_later.clear()
+        self._never_left.clear()
+        self._retrials.clear()
         if self.ready_due < math.inf:
             self.be_ready(decisions)
 
@@ -148,13 +170,23 @@ class Filters:
         self._to_leave |= {text: None for text in self._earlier if text not in self._wanted}
         self._earlier.clear()
 
+    def ask_again(self, now: float) -> None:
+        """Time has passed: ask about what was refused on this link, and is to be asked about again."""
+        for text in self._retrials.take_due(now):
+            wanted = self._wanted.get(text)
+            if wanted is not None and wanted.must_be_asked:
+                self._to_ask[text] = None
+            elif text in self._to_leave_later:
+                del self._to_leave_later[text]
+                self._to_leave[text] = None
+
     def be_ready(self, decisions: Decisions) -> None:
         """Say `Ready`, once for each lane."""
         self.ready_due = math.inf
         self._awaited.clear()
         decisions.ready = self._lane
 
-    def answered(self, outcome: SubscribeOutcome, decisions: Decisions) -> None:
+    def answered(self, outcome: SubscribeOutcome, now: float, decisions: Decisions) -> None:
         """A SUBACK or UNSUBACK came."""
         request = self._under_way.pop(outcome.identifier, None)
         match request:
@@ -167,18 +199,14 @@ class Filters:
                     wanted = self._wanted.get(asked.filter)
                     # By the request, not by the filter alone: it may have been left and wanted again since.
                     if wanted is not None and wanted.identifier == outcome.identifier:
-                        self._conclude(wanted, code, decisions)
+                        self._hear_of_wanted(wanted, code, now, decisions)
             case UnsubscribeRequest():
                 missing = (UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
                 for text, code in zip(request.filters, chain(outcome.reason_codes, missing), strict=False):
                     if self._leaving.get(text) != outcome.identifier:
                         continue
                     del self._leaving[text]
-                    if judge_unsuback(code).verdict is FilterVerdict.NEXT_LINK:
-                        self._to_leave_later[text] = None
-                        decisions.still_subscribed.append((text, code))
-                    else:
-                        self._inbox.leave(text)
+                    self._hear_of_left(text, code, now, decisions)
             case _:
                 assert_never(request)
 
@@ -252,6 +280,37 @@ class Filters:
             return _WILDCARDS_NOT_SUPPORTED
         most_bytes = self._connack.maximum_packet_size
         return _PACKET_TOO_LARGE if most_bytes is not None and size_bytes > most_bytes else 0
+
+    def _hear_of_wanted(self, wanted: Wanted, code: int, now: float, decisions: Decisions) -> None:
+        if code < FAILURE:
+            self._retrials.forget(wanted.filter)
+            self._conclude(wanted, code, decisions)
+            return
+        verdict = judge_refusal("SUBACK", code, self._judge)
+        repeated = self._retrials.is_repeated(wanted.filter)
+        if not self._retrials.refused(wanted.filter, verdict, now):
+            wanted.given_up = verdict is Verdict.NEVER
+            self._conclude(wanted, code, decisions)
+            return
+        # Whoever waits for the broker's word goes on waiting; `Ready` does not.
+        wanted.conclude(code)
+        if not repeated:
+            decisions.refused.append((wanted.filter, code))
+        self._no_longer_awaited(wanted.filter, decisions)
+
+    def _hear_of_left(self, text: str, code: int, now: float, decisions: Decisions) -> None:
+        if code < FAILURE:
+            self._retrials.forget(text)
+            self._inbox.leave(text)
+            return
+        verdict = judge_refusal("UNSUBACK", code, self._judge)
+        if not self._retrials.is_repeated(text):
+            decisions.still_subscribed.append((text, code))
+        if verdict is Verdict.NEVER:
+            self._never_left[text] = None
+        else:
+            self._to_leave_later[text] = None
+            self._retrials.refused(text, verdict, now)
 
     def _conclude(self, wanted: Wanted, code: int, decisions: Decisions) -> None:
         wanted.conclude(code)

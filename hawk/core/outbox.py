@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 
 from hawk.config import Config
 from hawk.core.admission import Admission
-from hawk.core.answers import explain_refused_publish
+from hawk.core.answers import Judge, explain_refused_publish, hawks_own, judge_refusal
 from hawk.core.backlog import EXPIRED, Backlog, Paging
-from hawk.core.backoff import ceiling_s
+from hawk.core.backoff import wait_s
 from hawk.core.commits import Commits
 from hawk.core.deferrals import Deferrals
 from hawk.core.delivery import PLAIN, Entry, Next, from_record, is_unrestricted, obstacle_to, unknown_releases
@@ -30,7 +30,7 @@ from hawk.core.poison import Poison
 from hawk.core.window import Window
 from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, PingRequest, Publish
-from hawk.values import Cause, Fate, FateKind, Ledger, Message
+from hawk.values import Cause, Fate, FateKind, Ledger, Message, Verdict
 
 MOST_UNSENT_BYTES = 1024 * 1024
 """QoS 0 needs no acknowledgement; this bounds what of it the socket has not taken yet."""
@@ -46,7 +46,9 @@ _KEPT = Fate(FateKind.STOPPED, "kept in the outbox file")
 
 
 class Outbox:
-    """All messages for which hawk has responsibility. `durable`: acceptance waits for the commit."""
+    """All messages for which hawk has responsibility. `durable`: acceptance waits for the commit. `judge`: says what follows
+    where the broker refuses one.
+    """
 
     def __init__(
         self,
@@ -56,9 +58,11 @@ class Outbox:
         opening: Ledger = Ledger(),
         identity: Identity | None = None,
         paging: Paging = Paging(),
+        judge: Judge = hawks_own,
     ) -> None:
         self._config = config
         self._identity = identity
+        self._judge = judge
         self._books = Books(opening)
         self._commits = Commits(durable=durable, most_gathered=config.max_inflight // 2)
         self._fates = Fates(self._books, self._commits)
@@ -281,7 +285,7 @@ class Outbox:
                 else:
                     self._packets.append(Acknowledgement(AckKind.PUBREL, entry.identifier))
             else:
-                self._refused(entry, acknowledgement, following, now)
+                self._refused(entry, acknowledgement, now)
         if unknown:
             self._packets += unknown_releases(unknown)
         for _ in range(min(sent, len(self._unsent))):
@@ -295,16 +299,17 @@ class Outbox:
             self._acknowledged, self._window.isolated = True, False
             self._poison.acquit()
 
-    def _refused(self, entry: Entry, acknowledgement: Acknowledgement, following: Next, now: float) -> None:
+    def _refused(self, entry: Entry, acknowledgement: Acknowledgement, now: float) -> None:
         entry.refusals += 1
         code = acknowledgement.reason_code
-        if following is Next.REFUSE or entry.refusals > self._config.message_retry_limit:
+        verdict = judge_refusal("PUBACK" if entry.message.qos == 1 else "PUBREC", code, self._judge)
+        if verdict is Verdict.NEVER or entry.refusals > self._config.message_retry_limit:
             why = f"the broker refused the message: {explain_refused_publish(code)}"
             self._end(entry, Fate(FateKind.DEAD_LETTERED, why, code))
             return
         identifier, entry.identifier = entry.identifier, 0
         self._commits.progress(entry, identifier)
-        self._deferrals.add(entry, now + ceiling_s(entry.refusals, self._config.reconnection))
+        self._deferrals.add(entry, now + wait_s(verdict, entry.refusals, self._config.reconnection))
         self._backlog.expiries.add(entry)
 
     # -------------------------------------------------------------------------------------- going out

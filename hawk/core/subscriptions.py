@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import assert_never
 
 from hawk.config import Config
+from hawk.core.answers import Judge, hawks_own
 from hawk.core.deliveries import Deliveries
 from hawk.core.filters import Filters
 from hawk.core.holders import Arrival, Decisions, Holder, Overrun, Run
@@ -42,6 +43,7 @@ class Subscriptions:
         recovered: InboxRecovered = InboxRecovered(),
         declared: Iterable[SubscribeFilter] = (),
         run: str = "",
+        judge: Judge = hawks_own,
     ) -> None:
         self._decisions = Decisions()
         self._arrivals = Deliveries(config, recovered, run)
@@ -51,6 +53,8 @@ class Subscriptions:
             self._inbox,
             suback_timeout_s=config.suback_timeout_s,
             return_grace_s=config.return_grace_s,
+            reconnection=config.reconnection,
+            judge=judge,
             declared=declared,
             earlier=recovered.filters,
         )
@@ -67,7 +71,9 @@ class Subscriptions:
             return self._inbox.retry_at
         acknowledgements = self._arrivals.acknowledgements
         told_at = min(acknowledgements.blocked_too_long_at, acknowledgements.full_too_long_at)
-        return min(self._wire.ready_due, self._wire.leaving_due, self._grace_ends, told_at, self._inbox.retry_at)
+        wire = self._wire
+        asked_at = min(wire.ready_due, wire.leaving_due, wire.again_due)
+        return min(asked_at, self._grace_ends, told_at, self._inbox.retry_at)
 
     @property
     def counters(self) -> InboundReport:
@@ -171,7 +177,7 @@ class Subscriptions:
                     if packet.kind is AckKind.PUBREL:
                         arrivals.release(packet.identifier, decisions)
                 case SubscribeOutcome():
-                    self._wire.answered(packet, decisions)
+                    self._wire.answered(packet, now, decisions)
                     leaving = self._wire.leaving
                 case _:
                     assert_never(packet)
@@ -202,6 +208,7 @@ class Subscriptions:
             self._wire.be_ready(self._decisions)
         if now >= self._wire.leaving_due:
             self._wire.leave_earlier()
+        self._wire.ask_again(now)
         if now >= self._grace_ends:
             self._arrivals.abandon(now, self._decisions)
         blocking = self._arrivals.acknowledgements.blocking(now)

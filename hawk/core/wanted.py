@@ -29,6 +29,8 @@ class Wanted:
     asked: SubscribeFilter | None = None
     code: int | None = None
     granted: bool = False
+    given_up: bool = False
+    """The broker refused it for good: only somebody who subscribes anew has it asked for once more."""
     name: int = 0
 
     @property
@@ -42,6 +44,8 @@ class Wanted:
 
         A newcomer asks anew, if it wants retained messages: they are sent for a SUBSCRIBE, and never later.
         """
+        if self.given_up:
+            return False
         if self.asked is None or self.refused:
             return True
         wish, asked = self._wish(), self.asked

@@ -11,7 +11,7 @@ An identifier is free when its message is, and not before the store has forgotte
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from hawk.core.answers import judge_puback
+from hawk.core.answers import FAILURE
 from hawk.core.delivery import PLAIN, TRACK, Awaits, Entry, Next
 from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import Fate, Message
@@ -364,7 +364,7 @@ class Window:
             entry = self._released.get(identifier)
             if entry is None:
                 return Next.IGNORE, self._find_unsent(identifier)
-        following = TRACK[entry.awaits, kind][judge_puback(reason_code)]
+        following = TRACK[entry.awaits, kind][reason_code >= FAILURE]
         if following is Next.IGNORE:
             return following, entry
         if following is Next.RELEASE:

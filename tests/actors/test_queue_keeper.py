@@ -10,6 +10,7 @@ import pytest
 from hawk import Config
 from hawk.actors.mailbox import LatestSender, Reporter, open_lane, take_all
 from hawk.actors.queue_keeper import QueueKeeper
+from hawk.actors.refusal_policy import FencedPolicy
 from hawk.core.outbox import Outbox
 from hawk.messages import (
     Commit,
@@ -84,6 +85,7 @@ class Bench:
             to_health_probe=to_health_probe,
             room=self.room,
             reporter=Reporter(to_stats),
+            policy=FencedPolicy(None, "hawk.queue_keeper"),
         )
 
     async def tell(self, *messages: ToQueueKeeper) -> None:

@@ -8,13 +8,14 @@ from hawk.core.answers import (
     PUBLISH,
     SUBSCRIBE,
     UNSUBSCRIBE,
-    FilterVerdict,
-    PublishVerdict,
+    Answer,
+    Packet,
+    answer_of,
     explain_refused_publish,
-    judge_puback,
-    judge_suback,
-    judge_unsuback,
+    hawks_own,
+    judge_refusal,
 )
+from hawk.values import Judgement, Verdict
 
 # Copied from the tables of the MQTT 5.0 specification, so that a forgotten row is seen.
 OF_PUBACK = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
@@ -30,26 +31,44 @@ def test_every_listed_code_has_its_row() -> None:
     assert set(UNSUBSCRIBE) == OF_UNSUBACK
 
 
+PACKETS: tuple[Packet, ...] = ("PUBACK", "PUBREC", "SUBACK", "UNSUBACK")
+
+
 @given(codes)
 def test_a_publish_is_done_tried_again_or_refused(code: int) -> None:
-    verdict = judge_puback(code)
-    if code in (0x00, 0x10):
-        assert verdict is PublishVerdict.DONE
-    elif code in (0x87, 0x90, 0x99):
-        assert verdict is PublishVerdict.REFUSED
-    else:
-        # An identifier that is in use says nothing against the message, which goes out under another one.
-        assert verdict is PublishVerdict.RETRY
+    for packet in PACKETS[:2]:
+        verdict = answer_of(packet, code).verdict
+        if code in (0x00, 0x10):
+            assert verdict is None
+        elif code in (0x87, 0x90, 0x99):
+            assert verdict is Verdict.NEVER
+        else:
+            # An identifier that is in use says nothing against the message, which goes out under another one.
+            assert verdict is Verdict.AGAIN
 
 
 @given(codes)
 def test_a_filter_is_granted_or_asked_for_on_the_next_link(code: int) -> None:
-    assert (judge_suback(code).verdict is FilterVerdict.DONE) == (code in (0, 1, 2))
-    assert (judge_unsuback(code).verdict is FilterVerdict.DONE) == (code in (0x00, 0x11))
+    assert answer_of("SUBACK", code).verdict is (None if code in (0, 1, 2) else Verdict.SLOWLY)
+    assert answer_of("UNSUBACK", code).verdict is (None if code in (0x00, 0x11) else Verdict.SLOWLY)
+
+
+@given(st.sampled_from(PACKETS), st.integers(0x80, 255), st.sampled_from(Verdict))
+def test_a_judge_is_told_all_of_it_and_has_the_last_word(packet: Packet, code: int, verdict: Verdict) -> None:
+    told: list[Judgement] = []
+
+    def judge(judgement: Judgement) -> Verdict:
+        told.append(judgement)
+        return verdict
+
+    name, own, _ = answer_of(packet, code)
+    assert judge_refusal(packet, code, judge) is verdict
+    assert told == [(packet, code, name, own)]
+    assert judge_refusal(packet, code, hawks_own) is own
 
 
 @pytest.mark.parametrize("table", [PUBLISH, SUBSCRIBE, UNSUBSCRIBE], ids=["PUBACK", "SUBACK", "UNSUBACK"])
-def test_whoever_is_refused_is_told_what_to_do(table: dict[int, tuple[str, object, str]]) -> None:
+def test_whoever_is_refused_is_told_what_to_do(table: dict[int, Answer]) -> None:
     for code, (name, _, remedy) in table.items():
         assert name
         assert bool(remedy) == (code >= 0x80)
@@ -63,9 +82,6 @@ def test_a_refused_message_says_why_and_what_to_do() -> None:
 
 @given(codes)
 def test_an_unknown_code_is_the_generic_error(code: int) -> None:
-    if code not in OF_PUBACK:
-        assert judge_puback(code) is judge_puback(0x80)
-    if code not in SUBSCRIBE:
-        assert judge_suback(code) is judge_suback(0x80)
-    if code not in UNSUBSCRIBE:
-        assert judge_unsuback(code) is judge_unsuback(0x80)
+    for packet, listed in zip(PACKETS, (OF_PUBACK, OF_PUBACK, SUBSCRIBE, OF_UNSUBACK), strict=True):
+        if code not in listed:
+            assert answer_of(packet, code) is answer_of(packet, 0x80)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hawk.config import Config, OverflowPolicy, ReconnectionConfig
-from hawk.core.answers import PublishVerdict, judge_puback
+from hawk.core.answers import answer_of
 from hawk.core.backlog import Paging
 from hawk.core.connection import Effect, Happening, State, advance
 from hawk.core.outbox import Outbox
@@ -24,7 +24,7 @@ from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Commit, Identity, Offer, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.stores.memory import Disk
-from hawk.values import Cause, CauseKind, Fate, FateKind, Ledger, Message, Properties, Stage
+from hawk.values import Cause, CauseKind, Fate, FateKind, Ledger, Message, Properties, Stage, Verdict
 
 NEVER_ACCEPTED = {FateKind.FULL, FateKind.UNAVAILABLE, FateKind.STOPPED}
 CODES = (0x00, 0x00, 0x10, 0x80, 0x97, 0x87, 0x99, 0x92, 0xFF)
@@ -505,18 +505,18 @@ class OutboxMachine(RuleBasedStateMachine):
         if kind is not self.expected_answer(identifier).kind:
             return
         self.progress_at = self.now
-        verdict = judge_puback(code)
+        verdict = answer_of("PUBACK", code).verdict
         self.acknowledged_on_this_link = True
-        if kind is AckKind.PUBREC and verdict is PublishVerdict.DONE:
+        if kind is AckKind.PUBREC and verdict is None:
             self.broker_takes(identifier, serial)
             track.received = True
             self.releases_owed.add(identifier)
             return
         if kind is AckKind.PUBCOMP:
             self.session.pop(identifier, None)
-        if kind is AckKind.PUBCOMP or verdict is PublishVerdict.DONE:
+        if kind is AckKind.PUBCOMP or verdict is None:
             track.acknowledged = True
-        elif verdict is PublishVerdict.REFUSED:
+        elif verdict is Verdict.NEVER:
             track.refused_for_good = True
         else:
             track.refusals += 1
