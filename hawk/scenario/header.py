@@ -6,9 +6,8 @@ from importlib.metadata import version
 from hawk import __version__
 from hawk.scenario.client import name_of
 from hawk.scenario.journal import Expected, Header
-from hawk.scenario.model import Scenario
+from hawk.scenario.model import SECRETS, Scenario
 
-_SECRETS = ("password", "url")
 _LIBRARIES = ("anyio", "trio", "mqtt5")
 
 
@@ -24,7 +23,7 @@ def header_of(scenario: Scenario) -> Header:
         clock=scenario.clock,
         duration_s=scenario.duration_s,
         clients=tuple(name_of(number) for number in range(1, scenario.clients + 1)),
-        client={name: "***" if name in _SECRETS else value for name, value in scenario.settings.items()}
+        client={name: "***" if name in SECRETS else value for name, value in scenario.settings.items()}
         | {"outbox": scenario.outbox},
         expectations=tuple(Expected(each.text, each.why, each.abort) for each in scenario.expectations),
         abort_if="" if scenario.abort_if is None else scenario.abort_if.text,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from hawk.config import Config
 from hawk.scenario.expectations import Expectation
@@ -16,6 +17,8 @@ Backend = Literal["trio", "asyncio"]
 Clock = Literal["virtual", "real"]
 Sessions = Literal["keep", "lose"]
 WAYS = ("up", "down", "both")
+SECRETS = frozenset({"password", "password_command", "url"})
+"""Settings of a client that are or may hold a credential: a journal masks them, and a written scenario leaves them out."""
 
 
 class BrokerPart(NamedTuple):
@@ -23,6 +26,16 @@ class BrokerPart(NamedTuple):
 
     sessions: Sessions = "keep"
     url: str | None = None
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without the credentials that it may hold (promise C10)."""
+        parts = urlsplit(self.url or "")
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    def __repr__(self) -> str:
+        """Without credentials."""
+        return f"<BrokerPart: {self.shown_url or f'embedded, sessions: {self.sessions}'}>"
 
 
 EMBEDDED = BrokerPart()
@@ -117,7 +130,7 @@ class Scenario:
     clock: Clock = "virtual"
     backend: Backend = "trio"
     broker: BrokerPart = EMBEDDED
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
     outbox: Literal["memory", "durable"] = "memory"
     traffic: tuple[Traffic, ...] = ()
     timeline: tuple[TimelineEntry, ...] = ()

@@ -14,7 +14,17 @@ from hawk.errors import ConfigInvalid, MessageInvalid, Problem
 from hawk.scenario import units
 from hawk.scenario.expectations import Expectation, NoExpectation, labels_of, parse
 from hawk.scenario.fault_kinds import FAULT_KINDS
-from hawk.scenario.model import AbortIf, BrokerPart, Fault, FaultEntry, RandomEntry, Scenario, TimelineEntry, Traffic
+from hawk.scenario.model import (
+    SECRETS,
+    AbortIf,
+    BrokerPart,
+    Fault,
+    FaultEntry,
+    RandomEntry,
+    Scenario,
+    TimelineEntry,
+    Traffic,
+)
 from hawk.scenario.reading_timeline import read_timeline
 from hawk.scenario.sections import Section, one_of, text, truth, unknown, whole
 from hawk.service.located import Item, legible
@@ -174,6 +184,10 @@ class _Reading:
         for key in section.keys:
             item = section.item(key)
             assert item is not None
+            if key.removeprefix("client.") in SECRETS:
+                what = "an axis names its runs, and a credential must not be told; set it under `client`"
+                self._problems.append(item.key_at.problem(section.name_of(key), what))
+                continue
             reader = _axis(key)
             if reader is None:
                 axes = ("backend", "seed", *(f"client.{name}" for name in SETTINGS))
@@ -245,7 +259,7 @@ class _Reading:
                     entry.problem_at("fault", f"{name} needs `clock: virtual`")
                 if scenario.broker.url and not kind.real:
                     entry.problem_at(
-                        "fault", f"{name} can be done to hawk's own broker only, not to {scenario.broker.url}"
+                        "fault", f"{name} can be done to hawk's own broker only, not to {scenario.broker.shown_url}"
                     )
                 if name == "host.disk_full" and scenario.outbox != "durable":
                     entry.problem_at(

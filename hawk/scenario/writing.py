@@ -5,18 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hawk.scenario.fault_kinds import FAULT_KINDS
-from hawk.scenario.model import Fault, FaultEntry, HealEntry, RandomEntry, Scenario, TimelineEntry, Traffic
+from hawk.scenario.model import SECRETS, Fault, FaultEntry, HealEntry, RandomEntry, Scenario, TimelineEntry, Traffic
 from hawk.scenario.units import Rate, Span, write_duration
 from hawk.service.scalars import read_plain, write
 
 SCHEMA_LINE = "# yaml-language-server: $schema=schema.v1.json\n"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./%()-]*\Z")
-_SECRETS = ("password",)
 _SENTENCE = re.compile(r"[A-Za-z][^:#'\"{}\[\],&*!|>%@`\n]*\Z")
 
 
 def scenario_yaml(scenario: Scenario) -> str:
-    """The scenario as a file. A password is left out, for a file is soon passed on."""
+    """The scenario as a file. Credentials are left out, for a file is soon passed on."""
     lines = [SCHEMA_LINE + "hawk: 1", f"name: {_scalar(scenario.name)}"]
     if scenario.about:
         lines.append(f"about: {_sentence(scenario.about)}")
@@ -26,10 +25,10 @@ def scenario_yaml(scenario: Scenario) -> str:
     matrix = dict(scenario.matrix) or {"backend": (scenario.backend,)}
     lines.append(f"matrix: {_flow({axis: list(values) for axis, values in matrix.items()})}")
     if scenario.broker.url is not None:
-        lines.append(f"broker: {_flow({'url': scenario.broker.url})}")
+        lines.append(f"broker: {_flow({'url': scenario.broker.shown_url})}")
     elif scenario.broker.sessions != "keep":
         lines.append(f"broker: {_flow({'kind': 'embedded', 'session': scenario.broker.sessions})}")
-    client = {name: value for name, value in scenario.settings.items() if name not in _SECRETS}
+    client = {name: value for name, value in scenario.settings.items() if name not in SECRETS}
     if scenario.outbox == "durable":
         client["outbox"] = "durable"
     if client:
