@@ -133,10 +133,11 @@ class Delivery(NamedTuple):
 
 
 class SubscribeOutcome(NamedTuple):
-    """A SUBACK or UNSUBACK: one reason code for each filter asked for."""
+    """A SUBACK, or where `leaving` an UNSUBACK: one reason code for each filter asked for."""
 
     identifier: int
     reason_codes: tuple[int, ...]
+    leaving: bool = False
 
 
 Inbound = Delivery | Acknowledgement | SubscribeOutcome

@@ -187,11 +187,12 @@ class Filters:
         decisions.ready = self._lane
 
     def answered(self, outcome: SubscribeOutcome, now: float, decisions: Decisions) -> None:
-        """A SUBACK or UNSUBACK came."""
-        request = self._under_way.pop(outcome.identifier, None)
+        """A SUBACK or UNSUBACK came. What answers nothing, or with the wrong kind of packet, changes nothing."""
+        request = self._under_way.get(outcome.identifier)
+        if request is None or isinstance(request, UnsubscribeRequest) is not outcome.leaving:
+            return
+        del self._under_way[outcome.identifier]
         match request:
-            case None:
-                return
             case SubscribeRequest():
                 missing = (UNSPECIFIED,) * (len(request.filters) - len(outcome.reason_codes))
                 codes = chain(outcome.reason_codes, missing)

@@ -194,7 +194,9 @@ class Outbox:
         """The broker may hold a session of ours from now on: the next process has to know."""
         if self._identity is None:
             return
-        identity = Identity(connack.assigned_client_identifier or self._identity.client_identifier, session=True)
+        # One that is assigned counts only where it was asked for, with an empty one.
+        name = self._identity.client_identifier or connack.assigned_client_identifier or ""
+        identity = Identity(name, session=True)
         if identity != self._identity:
             self._identity = identity
             self._commits.identify(identity)

@@ -39,7 +39,8 @@ class SessionRecord(NamedTuple):
         moved = self.endpoint is not None and endpoint != self.endpoint
         # Another endpoint that does not know a session which must still live is no part of one cluster.
         apart = moved and not request.clean_start and not connack.session_present
-        assigned = connack.assigned_client_identifier
+        # One that was not asked for names nothing: the next CONNECT finds the session under the name of this one.
+        assigned = None if request.client_identifier else connack.assigned_client_identifier
         return SessionRecord(
             assigned or request.client_identifier,
             endpoint,

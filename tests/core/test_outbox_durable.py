@@ -281,6 +281,21 @@ class TestLatest:
         assert again.outbox.ledger().superseded == 1
 
 
+class TestIdentity:
+    """Under which name the next process finds the session."""
+
+    def test_an_assigned_identifier_is_kept_and_one_that_nobody_asked_for_is_not(self) -> None:
+        for asked_for, kept in (("", "broker-1"), ("me", "me")):
+            disk = Disk()
+            disk.identity = Identity(asked_for, session=False)
+            desk = Desk(disk=disk)
+            for assigned in ("broker-1", "broker-2"):
+                desk.open(Connack(assigned_client_identifier=assigned))
+                desk.run()
+                desk.outbox.close(CLOSED)
+            assert disk.identity == Identity(kept, session=True)
+
+
 class TestExpiry:
     def test_swept_at_its_instant_in_memory_and_on_disk_and_told(self) -> None:
         for paging in (Paging(), Paging(0, 1000, 10, 1000)):

@@ -366,7 +366,11 @@ class Receiving(RuleBasedStateMachine):
                 self.granted.pop(str(each), None)
             elif isinstance(each, SubscribeFilter) and not refuse:
                 self.granted[each.filter] = request.subscription_identifier
-        self.arrive(SubscribeOutcome(request.identifier, (code,) * len(request.filters)))
+        self.answer(request, code)
+
+    def answer(self, request: SubscribeRequest | UnsubscribeRequest, code: int) -> None:
+        leaving = isinstance(request, UnsubscribeRequest)
+        self.arrive(SubscribeOutcome(request.identifier, (code,) * len(request.filters), leaving))
 
     @precondition(lambda self: self.lane is not None)
     @rule(
@@ -484,7 +488,7 @@ class Receiving(RuleBasedStateMachine):
 
     def grant(self) -> None:
         request = self.asked.pop(0)
-        self.arrive(SubscribeOutcome(request.identifier, (1,) * len(request.filters)))
+        self.answer(request, 1)
 
 
 TestReceiving = Receiving.TestCase

@@ -50,6 +50,16 @@ def test_an_assigned_identifier_is_asked_for_from_then_on() -> None:
     ]
 
 
+def test_an_identifier_that_nobody_asked_the_broker_for_changes_nothing() -> None:
+    """Some brokers tell another name than they were given; to them hawk's own is still the session's."""
+    for wanted, said in (("me", ["me"] * 3), ("", ["", "broker-1", "broker-1"])):
+        first, record = linked(NO_SESSION, wanted, A, assigned="broker-1")
+        second, record = linked(record, wanted, A, present=True, assigned="broker-2")
+        third, record = linked(record, wanted, A, present=True, assigned="broker-3")
+        assert [each.client_identifier for each in (first, second, third)] == said
+        assert [each.clean_start for each in (first, second, third)] == [True, False, False]
+
+
 def test_an_identifier_that_was_not_assigned_is_never_used_in_its_place() -> None:
     _, record = linked(NO_SESSION, "me", A)
     assert record.identifier_for("") == ""

@@ -121,8 +121,11 @@ class App:
     def granted(self, decisions: Decisions, code: int = 1) -> Decisions:
         """Answer every SUBSCRIBE among `decisions` with that code, and every UNSUBSCRIBE with success."""
         asked = [one for one in decisions.packets if isinstance(one, SubscribeRequest | UnsubscribeRequest)]
-        codes = {SubscribeRequest: code, UnsubscribeRequest: 0}
-        return self.arrive(*(SubscribeOutcome(one.identifier, (codes[type(one)],) * len(one.filters)) for one in asked))
+        answers = []
+        for one in asked:
+            leaving = isinstance(one, UnsubscribeRequest)
+            answers.append(SubscribeOutcome(one.identifier, (0 if leaving else code,) * len(one.filters), leaving))
+        return self.arrive(*answers)
 
     def given(self, decisions: Decisions, subscription: int) -> list[Delivered]:
         return [one for channel, one in deliveries(decisions) if channel is self.deliveries[subscription]]
@@ -319,13 +322,13 @@ def test_a_filter_that_the_broker_does_not_let_go_of_is_left_again_on_the_next_l
     app.core.unsubscribe(1, 0.0)
     (first,) = app.core.take().packets
     assert isinstance(first, UnsubscribeRequest)
-    decisions = app.arrive(SubscribeOutcome(first.identifier, codes))
+    decisions = app.arrive(SubscribeOutcome(first.identifier, codes, leaving=True))
     assert decisions.packets == [], "not on the same link"
     assert decisions.still_subscribed == [("a", codes[0] if codes else 0x80)]
     assert app.arrive(publish("a")).packets == [puback(1)], "nobody waits for what comes"
     (again,) = app.up(RESUMED).packets
     assert isinstance(again, UnsubscribeRequest)
-    app.arrive(SubscribeOutcome(again.identifier, (0x11,)))
+    app.arrive(SubscribeOutcome(again.identifier, (0x11,), leaving=True))
     assert app.up(RESUMED).packets == []
 
 

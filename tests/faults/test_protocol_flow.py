@@ -801,6 +801,36 @@ def test_answers_that_nobody_asked_for_change_nothing(rehearse: Any) -> None:
     rehearse(story, answer_unasked)
 
 
+@pytest.mark.fault_row("unknown ids, duplicate PUBACK/PUBREC, wrong ack type, reversed acks")
+def test_an_unsuback_is_no_answer_to_a_subscribe_nor_a_suback_to_an_unsubscribe(rehearse: Any) -> None:
+    async def confuse(peer: Any) -> None:
+        await peer.welcome()
+        subscribe = await peer.hear(mqtt5.SubscribePacket)
+        gone = [mqtt5.UnsubAckReasonCode.NO_SUBSCRIPTION_EXISTED]
+        await peer.inject("confused", mqtt5.UnsubAckPacket(subscribe.packet_id, gone))
+        await anyio.sleep(1)
+        await peer.answer(subscribe)
+        unsubscribe = await peer.hear(mqtt5.UnsubscribePacket)
+        granted = [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE]
+        await peer.inject("confused", mqtt5.SubAckPacket(unsubscribe.packet_id, granted))
+        await peer.say(delivery("late", qos=1, identifier=1))
+        await peer.answer(unsubscribe)
+        await peer.serve()
+
+    async def story(world: Any) -> None:
+        await world.connect()
+        began_at = anyio.current_time()
+        async with world.mqtt.subscribe("down"):
+            assert anyio.current_time() - began_at >= 1.0, "answered by the SUBACK alone"
+        await anyio.sleep(60)
+        (conversation,) = world.peer.conversations
+        assert conversation.count(mqtt5.PubAckPacket) == 1
+        up = {"total_disconnections": 0, "received": 1, "unhandled": 0}
+        world.observe(state=CONNECTED, stats=up, level=INFO, arrived=[], logged={"deliveries abandoned": 0})
+
+    rehearse(story, confuse)
+
+
 def test_a_publish_before_the_suback_is_delivered(rehearse: Any) -> None:
     async def deliver_early(peer: Any) -> None:
         await peer.welcome()

@@ -88,6 +88,6 @@ def conversation() -> Conversation:
         Delivery(Message("ask", b"?", 1, properties=ASKED), 7),
         Acknowledgement(AckKind.PUBREL, 2),
         Acknowledgement(AckKind.PUBREL, 3, 0x92),
-        SubscribeOutcome(65_025, (0, 17)),
+        SubscribeOutcome(65_025, (0, 17), leaving=True),
     ]
     return Conversation(packets, acknowledgements, inbound)

@@ -247,7 +247,7 @@ def _subscribe_outcome(
         raise _violation("an answer to a subscription without a reason code", buffer[start] >> 4)
     if check_property_length(buffer, start, size=size, before=2, after=len(reason_codes)):
         _check_diagnostics(packet, buffer, start)
-    return SubscribeOutcome(identifier, reason_codes)
+    return SubscribeOutcome(identifier, reason_codes, leaving=isinstance(packet, mqtt5.UnsubAckPacket))
 
 
 def _farewell(packet: mqtt5.DisconnectPacket, buffer: Buffer, start: int, size: int) -> Cause:
