@@ -131,6 +131,16 @@ async def test_an_auth_out_of_place_is_a_protocol_error(
     assert what in str(error)
 
 
+async def test_a_connack_by_another_method_is_a_protocol_error(memory_ends: Callable[[], Any]) -> None:
+    """MQTT-4.12.0-5. Its proof, of a method that hawk does not speak, is shown to nobody."""
+    script = Script()
+    welcome = mqtt5.ConnAckPacket(authentication_method="FORWARDS", authentication_data=b"proof")
+    error, _ = await exchange(memory_ends(), script, welcome)
+    assert isinstance(error, Unreachable)
+    assert "another authentication method" in str(error)
+    assert script.heard == []
+
+
 async def test_an_auth_that_nobody_asked_for_is_a_protocol_error(memory_ends: Callable[[], Any]) -> None:
     """MQTT-4.12.0-6."""
     error, (connect,) = await exchange(memory_ends(), None, challenge(b"x"))

@@ -105,6 +105,9 @@ def decode_connack(
         raise ProtocolError("not a CONNACK", reason_code=MALFORMED_PACKET, packet_type=packet_type)
     check_property_length(received, 0, size=size, before=2, after=0)
     connack = _connack(packet)
+    if connack.reason_code == 0 and method is not None and packet.authentication_method not in (None, method):
+        what = "a CONNACK with another authentication method"
+        raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, packet_type=packet_type)
     if connack.reason_code == 0 and connack.session_present and clean_start:
         what = "a session is present although a clean start was asked for"
         raise ProtocolError(what, reason_code=PROTOCOL_VIOLATION, offset=2, packet_type=packet_type)
