@@ -280,6 +280,9 @@ class Backlog:
             self._behind_bytes = 0
         while self._loose and (not self._behind or self._loose[0].number < before < math.inf):
             entry = self._loose.popleft()
+            if entry.number in self._gone:
+                self._gone.discard(entry.number)  # its bytes went with it
+                continue
             self._loose_bytes -= entry.size_bytes
             self._cursor = max(self._cursor, entry.number)
             self.head.append(entry)

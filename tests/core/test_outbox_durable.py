@@ -405,6 +405,20 @@ class TestExpiry:
         desk.run()
         assert desk.told() == [("a", "expired")]
 
+    def test_what_expires_at_qos_0_behind_the_disk_leaves_no_bytes_behind(self) -> None:
+        """Counted off twice it would make memory look full for ever, and the disk would not be read any more."""
+        desk = Desk(paging=Paging(1, 1000, 10, 1000))
+        desk.offer(*texts("first", "second"))
+        desk.commit()
+        desk.offer(*texts("x" * 5000, qos=0, expiry_s=5.0))
+        desk.now = 5.0
+        assert desk.sent() == []
+        assert desk.told() == [("x" * 5000, "expired")]
+        desk.read()
+        desk.offer(*texts("third"))
+        desk.open()
+        assert desk.run() == ["first", "second", "third"]
+
     def test_in_flight_it_waits_for_its_answer(self) -> None:
         desk = Desk()
         desk.offer(*texts("a", expiry_s=10.0))

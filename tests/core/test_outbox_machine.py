@@ -22,7 +22,7 @@ from hawk.core.outbox import Outbox
 from hawk.core.window import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Commit, Identity, Offer, ReadPage, Recovered, Reply, ReplyReference
-from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
+from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, PingRequest, Publish
 from hawk.stores.memory import Disk
 from hawk.values import Cause, CauseKind, Fate, FateKind, Ledger, Message, Properties, Stage, Verdict
 
@@ -116,7 +116,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.tracks: dict[int, Track] = {}
         self.session: dict[int, int] = {}
         self.delivered: Counter[int] = Counter()
-        self.acknowledged_on_this_link = False
+        self.acknowledged_on_this_link, self.losses = False, 0
         self.reading: ReadPage | None = None
         self.positions = 0
         self.offered = self.offered_bytes = 0
@@ -408,7 +408,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def note_alone(self, by_the_broker: bool) -> None:
         """How often each message was alone in flight when the broker closed a link on which nothing was acknowledged."""
-        if self.acknowledged_on_this_link or not by_the_broker:
+        self.losses = 0 if self.acknowledged_on_this_link or not by_the_broker else self.losses + 1
+        if not self.losses:
             for track in self.tracks.values():
                 track.alone_at_losses = 0
         elif len(self.under_way) == 1:
@@ -482,6 +483,8 @@ class OutboxMachine(RuleBasedStateMachine):
         return Acknowledgement(kind, identifier, code)
 
     def settle(self, acknowledgements: list[Acknowledgement], sent: int = 0) -> None:
+        # What has ended already is known to nobody any more.
+        self.hear_answers()
         for acknowledgement in acknowledgements:
             self.take_note(acknowledgement)
         for serial in self.unsent[:sent]:
@@ -530,6 +533,10 @@ class OutboxMachine(RuleBasedStateMachine):
         assert self.connack is not None, "nothing goes out without a link"
         if isinstance(packet, Publish):
             self.judge_publish(packet)
+            return
+        if isinstance(packet, PingRequest):
+            assert self.losses >= 3, "a ping goes before a message that is suspected, and before no other"
+            assert not self.acknowledged_on_this_link
             return
         assert isinstance(packet, Acknowledgement)
         assert packet.kind is AckKind.PUBREL
@@ -782,9 +789,12 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.commit_succeeds()
             self.now += 100
             self.commit = self.outbox.take_commit(self.now)
-        left = {serial_of(record.message) for record in self.disk.records(self.now)} - set(self.session.values())
+        # What the broker took, or may have taken for all that hawk knows, keeps its identifier while the session lives.
+        withheld = {s for s, t in self.tracks.items() if t.identifier and t.fate is FateKind.DEAD_LETTERED}
+        held = set(self.session.values()) | withheld
+        left = {serial_of(record.message) for record in self.disk.records(self.now)} - held
         assert left <= {serial_of(track.message) for track in kept}
-        assert {serial_of(track.message) for track in kept} <= left | set(self.session.values())
+        assert {serial_of(track.message) for track in kept} <= left | held
 
     def heal(self) -> None:
         """A good link in a living session, a good disk, an honest broker: everything accepted ends in a fate."""
