@@ -7,6 +7,7 @@ answered, nor what an exception of the application says: either may hold a secre
 import inspect
 import shlex
 import subprocess
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import anyio
 from hawk.config import Config
 from hawk.connecting import Credentials
 from hawk.errors import Unprepared
+from hawk.interrupts import uninterrupted
 
 T = TypeVar("T")
 
@@ -31,11 +33,40 @@ async def ask(name: str, value: object) -> Any:
         return value
     try:
         answer = value()
-        if inspect.isawaitable(answer):
-            answer = await answer
     except Exception as error:
-        raise Unprepared(f"`{name}` raised {type(error).__name__}") from error
-    return answer
+        raise _unprepared(name, error) from error
+    if not inspect.isawaitable(answer):
+        return answer
+    outcome = _Outcome()
+    # In a task of its own: on asyncio one may end as cancelled though nobody cancelled the dial, because it waited for a
+    # task of the application that was.
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(uninterrupted(outcome.wait_for), answer, name=f"hawk asks {name}")
+    if outcome.error is not None:
+        raise _unprepared(name, outcome.error) from outcome.error
+    if not outcome.is_known:
+        raise Unprepared(f"`{name}` was cancelled")
+    return outcome.answer
+
+
+class _Outcome:
+    """What became of a callable's promise."""
+
+    def __init__(self) -> None:
+        self.answer: object = None
+        self.error: Exception | None = None
+        self.is_known = False
+
+    async def wait_for(self, answer: Awaitable[object]) -> None:
+        try:
+            self.answer = await answer
+            self.is_known = True
+        except Exception as error:  # noqa: BLE001  told by whoever asked
+            self.error = error
+
+
+def _unprepared(name: str, error: Exception) -> Unprepared:
+    return Unprepared(f"`{name}` raised {type(error).__name__}")
 
 
 async def ask_for(name: str, value: object, kind: type[T]) -> T:

@@ -3,6 +3,7 @@
 Nothing of it ends an actor (promise C2 goes on), and none of it shows a credential (promise C10).
 """
 
+import asyncio
 import logging
 import ssl
 import traceback
@@ -25,7 +26,7 @@ from hawk.links.stream import close_forcefully, open_link
 from hawk.links.tls import tls_context
 from hawk.packets import ConnectRequest
 from hawk.ports import Link, Ports
-from hawk.testing import VirtualWallClock
+from hawk.testing import VirtualWallClock, run
 from hawk.testing.broker import Broker
 from hawk.testing.history import lost
 
@@ -166,6 +167,31 @@ async def test_a_callable_in_trouble_fails_that_attempt_only(name: str, trouble:
         trouble
     ] in told
     assert SECRET not in records.text()
+
+
+@pytest.mark.parametrize("name", ["endpoints", "client_id", "credentials", "will", "birth", "authentication"])
+def test_a_callable_that_waits_for_a_cancelled_task_fails_that_attempt_only(name: str, records: Any) -> None:
+    """As in an application on asyncio that shares one refresh of its token, and shuts that down."""
+    attempts = 0
+
+    async def answer() -> Any:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= 2:
+            refresh = asyncio.ensure_future(asyncio.sleep(1))
+            refresh.cancel()
+            await refresh
+        return {"endpoints": "mqtt://only", "client_id": "boat", "credentials": Credentials("u", "p")}.get(name)
+
+    async def program() -> None:
+        async with sailing(**{name: answer}) as (mqtt, _):
+            await mqtt.connect()
+            assert mqtt.stats["total_connections"] == 1
+
+    run(program, backend="asyncio")
+    assert attempts == 3
+    assert records.levels("connection attempt failed") == ["ERROR", "WARNING"]
+    assert f"`{name}` was cancelled" in records.of("connection attempt failed")[0].getMessage()
 
 
 async def test_giving_up_tells_which_callable_it_was() -> None:
