@@ -17,6 +17,7 @@ from hawk.asking import ask
 from hawk.config import Config
 from hawk.connecting import Authenticator
 from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unprepared, Unreachable
+from hawk.links.endings import CLOSED, STREAM_ENDED, cause_of
 from hawk.packets import Arrivals, Challenge, Connack, ConnectRequest, DisconnectRequest, Outgoing
 from hawk.protocol.version5 import Decoder, Encoder, decode_connack, encode_auth, encode_connect
 from hawk.values import Cause, CauseKind
@@ -26,9 +27,6 @@ CHUNK_BYTES = 65_536
 
 _FAREWELL_S = 1.0
 _LAST_WORDS_S = 0.2
-
-_CLOSED = Cause(CauseKind.CLOSED, "hawk closed the link")
-_STREAM_ENDED = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 
 class StreamLink:
@@ -81,7 +79,7 @@ class StreamLink:
 
     async def aclose(self) -> None:
         """Close at once, without a DISCONNECT. Idempotent; never raises; safe to cancel."""
-        self._end(_CLOSED)
+        self._end(CLOSED)
         await close_forcefully(self._stream)
 
     async def _read(self) -> bytes:
@@ -91,14 +89,14 @@ class StreamLink:
             return unread
         try:
             return await self._stream.receive(CHUNK_BYTES)
-        except _STREAM_ENDED as error:
-            raise self._end(_cause_of(error)) from error
+        except STREAM_ENDED as error:
+            raise self._end(cause_of(error)) from error
 
     async def _conclude(self) -> LinkLost:
         """End as the decoder's last packet says, and tell the broker which rule it broke, if it did."""
         ending = self._decoder.ending
         if self._cause is not None or ending is None:
-            return self._end(_CLOSED)
+            return self._end(CLOSED)
         lost = self._end(ending)
         if ending.kind is CauseKind.PROTOCOL_ERROR:
             await self._say_farewell(ending)
@@ -117,7 +115,7 @@ class StreamLink:
                     piece = chunk[start : start + CHUNK_BYTES]
                     await self._stream.send(piece)
                     self._written_bytes += len(piece)
-            except _STREAM_ENDED as error:
+            except STREAM_ENDED as error:
                 failure = error
             else:
                 self._torn = False
@@ -125,7 +123,7 @@ class StreamLink:
         # A broker that closes says why before; the task that reads is about to find it.
         with anyio.move_on_after(_LAST_WORDS_S):
             await self._ended.wait()
-        raise self._end(_cause_of(failure)) from failure
+        raise self._end(cause_of(failure)) from failure
 
     async def _say_farewell(self, cause: Cause) -> None:
         """Try to say DISCONNECT, for a second at most (MQTT 5.0, 4.13.1)."""
@@ -135,7 +133,7 @@ class StreamLink:
                 if not self._torn:
                     try:
                         await self._stream.send(farewell)
-                    except _STREAM_ENDED:
+                    except STREAM_ENDED:
                         return  # the broker has gone already
 
     def _end(self, cause: Cause) -> LinkLost:
@@ -165,7 +163,7 @@ async def close_forcefully(stream: ByteStream) -> None:
     with anyio.CancelScope(shield=True):
         try:
             await anyio.aclose_forcefully(stream)
-        except _STREAM_ENDED:
+        except STREAM_ENDED:
             return  # closed is what it should be
 
 
@@ -193,8 +191,8 @@ async def _shake_hands(stream: ByteStream, config: Config, request: ConnectReque
             await _respond(stream, authenticator, said)
     except anyio.EndOfStream as error:
         raise Unreachable(f"{to} closed the connection without answering CONNECT") from error
-    except _STREAM_ENDED as error:
-        why = _cause_of(error).text
+    except STREAM_ENDED as error:
+        why = cause_of(error).text
         raise Unreachable(f"{to} broke the connection without answering CONNECT: {why}") from error
     except ProtocolError as error:
         raise Unreachable(f"{to} does not answer as an MQTT 5 broker: {error}") from error
@@ -225,15 +223,3 @@ def _joined(encoded: list[bytes]) -> Iterator[bytes]:
         end = max(start + 1, bisect_right(ends, joined_bytes + CHUNK_BYTES))
         yield b"".join(encoded[start:end])
         start, joined_bytes = end, ends[end - 1]
-
-
-def _cause_of(error: Exception) -> Cause:
-    match error:
-        case anyio.EndOfStream():
-            return Cause(CauseKind.CLOSED_BY_PEER, "the broker closed the connection")
-        case anyio.ClosedResourceError():
-            return _CLOSED
-        case _:
-            origin = error if isinstance(error, OSError) else error.__cause__
-            reason = origin.strerror if isinstance(origin, OSError) else None
-            return Cause(CauseKind.RESET_BY_PEER, reason or "the connection broke")

@@ -1,6 +1,8 @@
 """What every link promises its Connector, tried over a pair of streams in memory and over TCP, on both backends."""
 
+import errno
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +16,10 @@ from anyio.abc import SocketAttribute, SocketStream
 
 from hawk.config import Config
 from hawk.connecting import Endpoint, Transport
+from hawk.core.poison import is_evidence
 from hawk.errors import ConnectRefused, LinkLost, Unreachable
 from hawk.links.dialing import NetworkDialer, StreamDialer
+from hawk.links.endings import cause_of
 from hawk.links.stream import CHUNK_BYTES, StreamLink, open_link
 from hawk.packets import (
     Arrivals,
@@ -165,6 +169,30 @@ async def test_a_reset_is_told_as_one(ends: Any) -> None:
     await ends.peer.reset()
     _, cause = await end_of(link)
     assert cause.kind is CauseKind.RESET_BY_PEER
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (anyio.EndOfStream(), CauseKind.CLOSED_BY_PEER),
+        (anyio.BrokenResourceError(), CauseKind.RESET_BY_PEER),
+        (ConnectionResetError(errno.ECONNRESET, "reset"), CauseKind.RESET_BY_PEER),
+        (BrokenPipeError(errno.EPIPE, "broken pipe"), CauseKind.RESET_BY_PEER),
+        (TimeoutError(errno.ETIMEDOUT, "timed out"), CauseKind.UNREACHABLE),
+        (OSError(errno.EHOSTUNREACH, "no route"), CauseKind.UNREACHABLE),
+        (OSError(errno.ENETDOWN, "network down"), CauseKind.UNREACHABLE),
+        (ssl.SSLError(1, "bad record mac"), CauseKind.PROTOCOL_ERROR),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_what_the_broker_did_is_told_as_its_doing(error: Exception, kind: CauseKind) -> None:
+    """What lies between is no evidence against a message that was under way."""
+    broken = anyio.BrokenResourceError()
+    broken.__cause__ = error
+    told = [cause_of(error)] if isinstance(error, anyio.EndOfStream) else [cause_of(error), cause_of(broken)]
+    assert {cause.kind for cause in told} == {kind}
+    of_the_broker = (CauseKind.CLOSED_BY_PEER, CauseKind.RESET_BY_PEER)
+    assert is_evidence(told[0]) == (kind in of_the_broker)
 
 
 async def test_a_write_to_a_broker_that_is_gone_ends_the_link(ends: Any) -> None:

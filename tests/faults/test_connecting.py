@@ -3,6 +3,7 @@
 import logging
 import socket
 import ssl
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -524,3 +525,48 @@ def test_a_broker_is_spoken_to_once_its_certificate_is_mended(rehearse: Any, cer
         world.observe(state=RECONNECTING, stats={"total_connections": 0}, level=WARNING, arrived=[])
 
     rehearse(story, expired, mended, tls=True, tls_ca_file=str(certificates.authority))
+
+
+async def spoil_tls_behind_a_message(peer: Any, context: ssl.SSLContext) -> None:
+    """A broker that answers a ping, and a middlebox that spoils the record behind the next message."""
+    stream = await TLSStream.wrap(peer.stream, server_side=True, ssl_context=context, standard_compatible=False)
+    unread = b""
+
+    async def hear() -> Any:
+        nonlocal unread
+        while True:
+            with suppress(IndexError):
+                packet, size = mqtt5.read(memoryview(unread))
+                unread = unread[size:]
+                return packet
+            unread += await stream.receive()
+
+    await hear()
+    await stream.send(mqtt5.ConnAckPacket(session_present=peer.number > 1).write())
+    while True:
+        match await hear():
+            case mqtt5.PingReqPacket():
+                await stream.send(mqtt5.PingRespPacket().write())
+            case mqtt5.PublishPacket():
+                await peer.inject("spoiled", b"\x17\x03\x03\x00\x20" + bytes(32))
+
+
+@pytest.mark.fault_row("TLS unknown CA / hostname / expired / handshake hang")
+def test_a_record_that_tls_cannot_read_ends_its_link_and_never_costs_the_message(
+    rehearse: Any, certificates: Any
+) -> None:
+    """It is hawk that ends the link, so that it says nothing against the message, however often."""
+    context = certificates.server_context("boat.example")
+
+    async def spoil(peer: Any) -> None:
+        with suppress(ssl.SSLError):
+            await spoil_tls_behind_a_message(peer, context)
+
+    async def story(world: Any) -> None:
+        await world.publish("x")
+        await world.reach(lambda: world.mqtt.stats["total_disconnections"] == 12)
+        waiting = {"queue_size": 1, "dead_lettered": 0}
+        world.observe(state=RECONNECTING, stats=waiting, level=WARNING, arrived=[])
+        assert "TLS" in world.logged("connection lost")[0].getMessage()
+
+    rehearse(story, *[spoil] * 20, tls=True, tls_ca_file=str(certificates.authority))
