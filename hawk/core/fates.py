@@ -39,7 +39,7 @@ class Fates:
         self.answers.append(Told(reply, message, None, messages))
 
     def accept_all(self, entries: Iterable[Entry]) -> None:
-        """What `accept` does for each of a run of entries, with one answer for those of one sender."""
+        """What `accept` does for each, with one answer for a run of one sender's."""
         for reply, run in groupby(entries, attrgetter("reply")):
             first, *others = run
             self.accept(reply, first.message, 1 + len(others))

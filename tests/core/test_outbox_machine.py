@@ -8,6 +8,7 @@ what the disk holds, with the commit under way applied or not; the broker keeps 
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hypothesis import settings
@@ -653,11 +654,10 @@ class OutboxMachine(RuleBasedStateMachine):
                     # Only a policy lets a message in and out in one breath.
                     dropped_on_arrival.add(serial_of(message))
                 self.accept(track)
-                for serial in range(serial_of(message) + 1, serial_of(message) + messages):
-                    # A run of one offer is let in, and told so, at once.
-                    assert self.tracks[serial].reply is reply
-                    assert not self.tracks[serial].accepted
-                    self.accept(self.tracks[serial])
+                others = list(self.told_with(reply, message))
+                assert len(others) >= messages - 1, "a run of one offer is let in, and told so, at once"
+                for other in others[: messages - 1]:
+                    self.accept(other)
                 continue
             if fate.kind in (FateKind.DROPPED, FateKind.EXPIRED, FateKind.SUPERSEDED):
                 dropped_on_arrival.discard(serial_of(track.message))
@@ -666,6 +666,14 @@ class OutboxMachine(RuleBasedStateMachine):
         assert not dropped_on_arrival, "what is not committed is not accepted"
         # Those that spoke since the last answers.
         self.connacks = [] if self.connack is None else [self.connack]
+
+    def told_with(self, reply: ReplyReference, first: Message) -> Iterator[Track]:
+        """The later messages of the same offer that may have been accepted with this one: of a disk's, those that it has."""
+        for serial in range(serial_of(first) + 1, self.serials):
+            track = self.tracks[serial]
+            waits = track.reply is reply and not track.accepted and track.fate is None
+            if waits and (not self.durable or self.on_disk(serial)):
+                yield track
 
     def track_of(self, reply: ReplyReference, message: Message) -> Track:
         """Of a message that only the disk has no more is known than its topic and QoS, at a stop not even that."""
