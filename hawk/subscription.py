@@ -214,12 +214,24 @@ class Subscription:
             return
 
     async def _work(self, handler: Handler) -> None:
-        """One worker: a message at a time, until the block is left or hawk stops."""
+        """One worker. It serves in a task of its own: on asyncio that may end as cancelled though nobody cancelled it, when
+        a handler waits for a task of the application that was.
+        """
+        hand: list[Delivered] = []
+        while True:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._serve, handler, hand)
+            if not hand:
+                return
+            await self._fail(hand.pop(), "it waited for a task that was cancelled")
+
+    async def _serve(self, handler: Handler, hand: list[Delivered]) -> None:
+        """A message at a time, until the block is left or hawk stops. `hand` has the one that is with the handler."""
         while not self._leaving:
             if self._run and not self._expects_again:
                 await self._let_others_run()
                 if self._run and not self._leaving:
-                    await self._call(handler, self._run.popleft())
+                    await self._call(handler, hand, self._run.popleft())
                 continue
             delivered = None
             with anyio.CancelScope() as scope:
@@ -231,37 +243,39 @@ class Subscription:
                 finally:
                     self._idle.discard(scope)
             if delivered is not None:
-                await self._call(handler, delivered)
+                await self._call(handler, hand, delivered)
 
-    async def _call(self, handler: Handler, delivered: Delivered) -> None:
+    async def _call(self, handler: Handler, hand: list[Delivered], delivered: Delivered) -> None:
+        hand.append(delivered)
         try:
             await handler(ReceivedMessage(delivered, self))
+            hand.clear()
         except Exception as error:  # noqa: BLE001 - whatever a handler raises: its delivery is returned, and no task ends
-            self._log_failure(error, delivered)
-            self._expects_again = True
-            await self._tell(Returned(self._number, (delivered.delivery,)))
+            # Without the error's own text, which may quote the payload.
+            hand.clear()
+            raised_in = traceback.extract_tb(error.__traceback__)[-1]
+            await self._fail(delivered, f"{type(error).__name__} at {raised_in.filename}:{raised_in.lineno}")
             return
         if self._automatic or not delivered.message.qos:
             await self._tell(Handled(self._number, (delivered.delivery,)))
 
-    def _log_failure(self, error: Exception, delivered: Delivered) -> None:
-        """Once a minute at most. Without the error's own text, which may quote the payload."""
+    async def _fail(self, delivered: Delivered, why: str) -> None:
+        """The handler failed on this one: it is given again. Told once a minute at most."""
         now = anyio.current_time()
-        if now < self._failure_told_at + QUIET_AFTER_FAILURE_S:
-            return
-        self._failure_told_at = now
-        raised_in = traceback.extract_tb(error.__traceback__)[-1]
-        log_event(
-            logger,
-            logging.ERROR,
-            "handler failed",
-            filter=self._wanted.filter,
-            topic=delivered.message.topic,
-            delivery_key=delivered.key,
-            error=type(error).__name__,
-            raised_at=f"{raised_in.filename}:{raised_in.lineno}",
-            effect="the message is given again, max_deliveries times in all",
-        )
+        if now >= self._failure_told_at + QUIET_AFTER_FAILURE_S:
+            self._failure_told_at = now
+            log_event(
+                logger,
+                logging.ERROR,
+                "handler failed",
+                filter=self._wanted.filter,
+                topic=delivered.message.topic,
+                delivery_key=delivered.key,
+                why=why,
+                effect="the message is given again, max_deliveries times in all",
+            )
+        self._expects_again = True
+        await self._tell(Returned(self._number, (delivered.delivery,)))
 
     async def _handle(self) -> None:
         if self._in_hand is not None:

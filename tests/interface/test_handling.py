@@ -1,5 +1,6 @@
 """Handlers, manual acknowledgement, rejection, redelivery and declared subscriptions, through the whole stack."""
 
+import asyncio
 from typing import Any
 
 import anyio
@@ -114,6 +115,31 @@ async def test_a_handler_that_is_cancelled_gives_its_message_back() -> None:
         async with mqtt.subscribe("in") as messages:
             message = await anext(messages)
             assert (message.payload, message.redelivered) == (b"x", True)
+
+
+async def test_a_handler_that_waits_for_a_cancelled_task_has_failed_and_is_called_again(
+    anyio_backend_name: str, records: Any
+) -> None:
+    """On asyncio that looks as if the handler's own task were cancelled."""
+    if anyio_backend_name == "trio":
+        return
+    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(CONFIG) as mqtt:
+        calls: list[tuple[bytes, bool]] = []
+
+        async def handle(message: ReceivedMessage) -> None:
+            calls.append((message.payload, message.redelivered))
+            if not message.redelivered:
+                other = asyncio.create_task(asyncio.sleep(60.0))
+                other.cancel()
+                await other
+
+        async with mqtt.subscribe("in", handler=handle, workers=2):
+            for number in range(3):
+                rehearsal.broker.publish("in", b"%d" % number, qos=1)
+            await anyio.sleep(1.0)
+        assert sorted(calls) == [(b"%d" % number, again) for number in range(3) for again in (False, True)]
+        assert mqtt.stats["handled"] == 3
+    assert records.levels("handler failed") == ["ERROR"]
 
 
 async def test_leaving_a_handlers_block_waits_for_the_message_in_hand() -> None:
