@@ -17,6 +17,8 @@ class Composer:
         self.unencodable = 0
         """How many calls could not be composed."""
         self._qos = config.qos
+        self._valid_topic = "valid"
+        """One that is known to be: an application mostly names the same again."""
         expires = config.message_expiry_s is not None
         self._properties = Properties(expiry_s=config.message_expiry_s) if expires else NO_PROPERTIES
 
@@ -31,8 +33,10 @@ class Composer:
     ) -> Message:
         """One message. Raises `MessageInvalid`."""
         try:
+            if topic is not self._valid_topic:
+                self._valid_topic = validate_topic(topic)
             message = Message(
-                validate_topic(topic),
+                topic,
                 payload if type(payload) is bytes else encode_payload(topic, payload),
                 self._qos if qos is None else self.valid_qos(qos),
                 retain is not False and _valid_retain(retain),
@@ -59,11 +63,11 @@ class Composer:
                 _valid_retain(retain),
                 self._with_expiry(properties, expiry_s),
             )
-            batch, valid = list[Message](), None
+            batch = list[Message]()
             new_message = tuple.__new__  # at half the price of Message()
             for topic, payload in messages:
-                if topic is not valid:
-                    valid = validate_topic(topic)
+                if topic is not self._valid_topic:
+                    self._valid_topic = validate_topic(topic)
                 encoded = payload if type(payload) is bytes else encode_payload(topic, payload)
                 batch.append(new_message(Message, (topic, encoded, qos, retain, NO_PROPERTIES)))
             if properties is NO_PROPERTIES:

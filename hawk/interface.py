@@ -195,7 +195,7 @@ class MQTTInterface:
         size_bytes = message.size_bytes
         if not service.credit.spend(size_bytes):
             return await self._ask(service, (message,), size_bytes)
-        receipt = Receipt(1, accepted=True, service=service, learn=self._learn)
+        receipt = Receipt(1, 0, service, self._learn)
         offer = Offer((message,), receipt.reference, size_bytes)
         try:
             service.offers.send_nowait(offer)
@@ -227,7 +227,7 @@ class MQTTInterface:
         up = self.connection_state is ConnectionState.CONNECTED
         if not room and not service.durable and (up or self._config.overflow in ("wait", "reject")):
             raise OutboxFull(f"no room in the outbox for a message on {topic!r}")
-        receipt = Receipt(1, accepted=room, service=service, learn=self._learn)
+        receipt = Receipt(1, 0 if room else 1, service, self._learn)
         try:
             service.offers.send_nowait(
                 Offer((message,), receipt.reference, size_bytes, asks=not room, refuse_if_full=True)
@@ -261,11 +261,11 @@ class MQTTInterface:
         if not service.open:
             raise Stopped("hawk is stopping")
         if not batch:
-            return Receipt(0, accepted=True, service=service, learn=self._learn)
+            return Receipt(0, 0, service, self._learn)
         size_bytes = sum([message.size_bytes for message in batch])
         if not service.credit.spend(size_bytes, len(batch)):
             return await self._ask(service, batch, size_bytes)
-        receipt = Receipt(len(batch), accepted=True, service=service, learn=self._learn)
+        receipt = Receipt(len(batch), 0, service, self._learn)
         await service.offers.send(Offer(batch, receipt.reference, size_bytes))
         return receipt
 
@@ -431,7 +431,7 @@ class MQTTInterface:
 
     async def _ask(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
         """Offer beyond the room, and wait until the keeper has accepted them."""
-        receipt = Receipt(len(messages), accepted=False, service=service, learn=self._learn)
+        receipt = Receipt(len(messages), len(messages), service, self._learn)
         reference = receipt.reference
         with service.credit:
             await service.offers.send(Offer(messages, reference, size_bytes, asks=True))

@@ -55,10 +55,10 @@ class Receipt:
         "_unsettled",
     )
 
-    def __init__(self, messages: int, *, accepted: bool, service: "Service", learn: Callable[[Ledger], None]) -> None:
+    def __init__(self, messages: int, unaccepted: int, service: "Service", learn: Callable[[Ledger], None]) -> None:
         self._messages = messages
         self._turned_away = False
-        self._unaccepted = 0 if accepted else messages
+        self._unaccepted = unaccepted
         self._unsettled = messages
         self._failure: Fate | None = None
         self._service = service

@@ -7,7 +7,7 @@ from hawk.core.backlog import Backlog
 from hawk.core.commits import Commits
 from hawk.core.delivery import PLAIN, Entry, Terms
 from hawk.core.expiry import expires_at
-from hawk.core.fates import Fates
+from hawk.core.fates import Fates, nobody
 from hawk.core.latest import Latest
 from hawk.messages import Offer, ReplyReference
 from hawk.values import NO_PROPERTIES, Fate, FateKind, Message
@@ -103,6 +103,8 @@ class Intake:
         """Most of what ever comes in, at the least cost. Returns its bytes."""
         number, size_bytes, put = self.last_number, 0, self._backlog.head.append
         for messages, reply, _, asks, _ in offers:
+            if reply() is None:
+                reply = nobody  # shared: what nobody listens for is settled in longer runs
             for message in messages:
                 number += 1
                 entry = Entry(number, message, reply)
