@@ -16,7 +16,7 @@ from typing import Literal
 import anyio
 from anyio.abc import TaskGroup
 
-from hawk.testing.network_stream import NetworkStream
+from hawk.testing.network_stream import NetworkStream, Pipe
 from hawk.testing.network_transit import Transit, Way
 
 FAULTS = (
@@ -266,33 +266,23 @@ class Network:
 
 
 class _Link:
-    """A pair of ends, and the two ways between them."""
+    """A pair of ends, and the two ways between them.
+
+    Nothing in it leads back to it, so that a link is gone when nobody holds it, and not at the next collection.
+    """
 
     def __init__(self, network: Network, cut_after_bytes: int | None) -> None:
-        self.up = Transit(network, "up", on_cut=self._cut, on_reset=self._refuse_down)
-        self.down = Transit(network, "down", on_cut=self._cut, on_reset=self._refuse_up)
+        up, down = Pipe(), Pipe()
+        self.down = Transit(network, "down", down, up, on_cut=up.destroy)
+        self.up = Transit(network, "up", up, down, on_cut=self.down.break_now)
         self.up.bytes_to_cut = cut_after_bytes
-        self.client = NetworkStream(self.down.pipe, self.down, self.up.pipe, self.up)
-        self.server = NetworkStream(self.up.pipe, self.up, self.down.pipe, self.down)
+        self.client = NetworkStream(down, self.down, up, self.up)
+        self.server = NetworkStream(up, self.up, down, self.down)
 
     @property
     def is_over(self) -> bool:
         return self.client.is_over and self.server.is_over
 
     def break_now(self) -> None:
-        self.up.forget()
-        self.down.forget()
-        self.up.pipe.destroy()
-        self.down.pipe.destroy()
-
-    def _cut(self) -> None:
-        """The client's end breaks now; the server's, when what is under way up has arrived."""
-        self.down.forget()
-        self.down.pipe.destroy()
-        self.up.pipe.refuse()
-
-    def _refuse_up(self) -> None:
-        self.up.pipe.refuse()
-
-    def _refuse_down(self) -> None:
-        self.down.pipe.refuse()
+        self.up.break_now()
+        self.down.break_now()

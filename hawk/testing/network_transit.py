@@ -57,16 +57,17 @@ class _Sign(Enum):
 class Transit:
     """One direction of one link, first in first out: an item that is due early waits for those before it.
 
-    `on_cut` is called when `bytes_to_cut` have left, `on_reset` when a reset arrives.
+    It leads into `pipe`; `back` is the pipe of the other direction, which a reset that arrives here breaks. `on_cut` is
+    called when `bytes_to_cut` have left: then the end that sends here breaks.
     """
 
-    def __init__(self, network: Weather, way: Way, *, on_cut: Callable[[], None], on_reset: Callable[[], None]) -> None:
-        self.pipe = Pipe()
+    def __init__(self, network: Weather, way: Way, pipe: Pipe, back: Pipe, *, on_cut: Callable[[], None]) -> None:
+        self.pipe = pipe
         self.bytes_to_cut: int | None = None
         self._network = network
         self._way: Way = way
+        self._back = back
         self._on_cut = on_cut
-        self._on_reset = on_reset
         self._queue: deque[tuple[float, bytes | _Sign]] = deque()
         self._delivering = False
         self._lost_something = False
@@ -97,9 +98,10 @@ class Transit:
         self._network.bites["slice"] += most < waiting_bytes
         return most
 
-    def forget(self) -> None:
-        """What is under way never arrives."""
+    def break_now(self) -> None:
+        """What is under way never arrives, and both ends of this direction break."""
         self._queue.clear()
+        self.pipe.destroy()
 
     async def deliver(self) -> None:
         """Let what is under way arrive as it becomes due, until nothing is."""
@@ -122,6 +124,7 @@ class Transit:
             self._network.bites["cut_after"] += 1
             self._travel(_Sign.RST)
             self._on_cut()
+            self.pipe.refuse()
 
     def _travel(self, cargo: bytes | _Sign) -> None:
         network = self._network
@@ -179,7 +182,7 @@ class Transit:
             self.pipe.end(anyio.EndOfStream)
         else:
             self.pipe.end(anyio.BrokenResourceError)
-            self._on_reset()
+            self._back.refuse()
 
     def _vanish(self) -> None:
         self._lost_something = True

@@ -1,6 +1,8 @@
 """The weather: each fault does what it says, bites, and stops when it is switched off."""
 
+import gc
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -506,3 +508,21 @@ def test_one_seed_gives_the_same_weather(backend: Backend) -> None:
     first = with_a_link(program, backend=backend, seed=1)
     assert with_a_link(program, backend=backend, seed=1) == first
     assert with_a_link(program, backend=backend, seed=2) != first
+
+
+def test_a_link_that_is_over_is_gone_without_a_collection(backend: Backend) -> None:
+    """A thousand clients that dial for an hour make millions of links."""
+
+    async def whole() -> bool:
+        accepted: list[ByteStream] = []
+        async with Network(accepted.append, random=Random(0)) as network:
+            seen = weakref.ref(await network.connect())
+            network.reset_all()
+            accepted.clear()
+            return seen() is None
+
+    gc.disable()
+    try:
+        assert run(whole, backend=backend)
+    finally:
+        gc.enable()
