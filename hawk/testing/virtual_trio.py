@@ -1,11 +1,10 @@
-"""Virtual time on trio: its mock clock, a seeded scheduler, and an end to waiting for ever. Part of `virtual_time`.
+"""Virtual time on trio: a clock that jumps, a seeded scheduler, and an end to waiting for ever. Part of `virtual_time`.
 
 Some names here are private to trio. `_private` looks them up, so an upgrade that takes one away is told at once.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 
 import anyio
@@ -22,14 +21,14 @@ def run_on_trio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJump, 
 
     It answers False when it has cancelled the program instead, and raises when the program must end where it stands.
     """
-    jumper = _Jumper(may_jump)
+    clock = _JumpingClock(may_jump)
 
     async def main() -> Result:
-        jumper.main = trio.lowlevel.current_task()
+        clock.main = trio.lowlevel.current_task()
         return await program()
 
     with _scheduled_by(seed):
-        return anyio.run(main, backend="trio", backend_options={"clock": jumper.clock})
+        return anyio.run(main, backend="trio", backend_options={"clock": clock})
 
 
 def skip_on_trio(seconds: float) -> bool:
@@ -38,10 +37,9 @@ def skip_on_trio(seconds: float) -> bool:
         clock = trio.lowlevel.current_clock()
     except RuntimeError:
         return False
-    jump = getattr(clock, "jump", None)
-    if jump is None:
+    if not isinstance(clock, _JumpingClock):
         return False
-    jump(seconds)
+    clock.skip(seconds)
     return True
 
 
@@ -49,35 +47,55 @@ class _Abandoned(BaseException):
     """Raised in a task that must end. Not an Exception, so that loops which survive those do not survive it."""
 
 
-class _Jumper:
-    """Moves a mock clock to the next deadline when every task waits. Without one, trio's own jump waits for ever."""
+class _JumpingClock(trio.abc.Clock):
+    """Stands still while a task can run, and goes to the next deadline when none can: then alone trio asks how long to
+    sleep. Trio's own mock clock needs a pass of the event loop for each jump, and time to be computed at each look.
+    """
 
     def __init__(self, may_jump: MayJump) -> None:
-        self.clock: Any = _mock_clock()
         self.main: trio.lowlevel.Task | None = None
         self._may_jump = may_jump
+        self._now = 0.0
         self._abandonments = 0
-        _private(self.clock, "_autojump")  # trio would silently ignore the hook if it had another name for it
-        self.clock._autojump = self._jump
+        self._waiting_for_idle: Any = None
+        self._callbacks: Any = None
 
-    def _jump(self) -> None:
-        wait_s = trio.lowlevel.current_statistics().seconds_to_next_deadline
-        now = self.clock.current_time()
+    def start_clock(self) -> None:
+        """Called inside the event loop that begins."""
+        runner = _private(_private(_private(trio._core, "_run"), "GLOBAL_RUN_CONTEXT"), "runner")
+        self._waiting_for_idle = _private(runner, "waiting_for_idle")
+        self._callbacks = _private(runner, "entry_queue")
+        _private(self._callbacks, "size")
+
+    def current_time(self) -> float:
+        """The virtual time, in seconds."""
+        return self._now
+
+    def skip(self, seconds: float) -> None:
+        """Let that much time pass at once."""
+        self._now += seconds
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Every task waits: go to `deadline`, and do not sleep. What was called in from outside (Ctrl-C) comes first, and
+        who waits for every task to wait (`wait_all_tasks_blocked`): for that trio must believe that it would sleep.
+        """
+        if self._waiting_for_idle:
+            return deadline - self._now
+        if deadline > self._now and not self._callbacks.size():
+            self._jump_to(deadline)
+        return 0.0
+
+    def _jump_to(self, deadline: float) -> None:
         try:
-            jumps = self._may_jump(now, now + wait_s)
+            jumps = self._may_jump(self._now, deadline)
         except Exception:
             if self.main is None or self._abandonments == _MOST_ABANDONMENTS:
                 raise
             self._abandonments += 1
             _abandon(self.main)
         else:
-            if jumps and wait_s > 0:
-                self.clock.jump(wait_s)
-
-
-def _mock_clock() -> Any:
-    # Not by its public name: `trio.testing` imports all of pytest where that is installed, a second of work.
-    return _private(import_module("trio._core._mock_clock"), "MockClock")(autojump_threshold=0)
+            if jumps:
+                self._now = deadline
 
 
 def _abandon(task: trio.lowlevel.Task) -> None:
