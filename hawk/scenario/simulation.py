@@ -33,6 +33,7 @@ _SHORTEST_DRAIN_S = 600.0
 _LAST_WORDS_S = 2.0
 _LOOK_EVERY_S = 0.25
 _STEPS = 50
+_STEPS_BETWEEN_COLLECTIONS = 10
 _YOUNG = 1
 """What was made since the last collection; the rest of the process is not looked at again."""
 
@@ -213,7 +214,8 @@ def _is_done(client: Client) -> bool:
 async def _tell_progress(duration_s: float, on_progress: Progress | None) -> None:
     for step in range(1, _STEPS + 1):
         await anyio.sleep(duration_s / _STEPS)
-        gc.collect(_YOUNG)
+        if step % _STEPS_BETWEEN_COLLECTIONS == 0:
+            gc.collect(_YOUNG)
         if on_progress is not None:
             on_progress(step / _STEPS)
 
