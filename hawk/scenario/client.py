@@ -129,9 +129,10 @@ class Client:
         client_name.set(self.name)
         try:
             await life.run()
-        except OutboxUnavailable as error:
+        except* OutboxUnavailable as unavailable:
             # As under a supervisor: the program ends, and is started again.
-            self._recorder.note(Logged(self._recorder.now_s, self.name, "ERROR", "not started", {"cause": str(error)}))
+            fields = {"cause": str(_first_of(unavailable))}
+            self._recorder.note(Logged(self._recorder.now_s, self.name, "ERROR", "not started", fields))
             if self._life is life:
                 self._life = None
                 self._tasks.start_soon(self._start_after, _RESTARTS_AFTER_S)
@@ -316,6 +317,13 @@ def name_of(number: int) -> str:
 def fate_of(error: HawkError) -> FateKind:
     """The fate that an error tells."""
     return next((fate for kind, fate in _FATES.items() if isinstance(error, kind)), FateKind.ABANDONED)
+
+
+def _first_of(group: BaseExceptionGroup[HawkError]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 def _config_of(scenario: Scenario, name: str) -> Config:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hawk.scenario.journal import Journal
+from hawk.scenario.journal import Journal, Logged
 from hawk.scenario.judging import judge
 from hawk.scenario.model import Backend, Scenario
 from hawk.scenario.reading import read_text
@@ -32,6 +32,17 @@ expect:
   - states == legal
   - state == CONNECTED at end
 """
+KILLED_ON_A_FULL_DISK = """\
+hawk: 1
+name: killed_on_a_full_disk
+duration: 60s
+client: {outbox: durable, max_retries: null}
+traffic: [{pub: "s/{i}", clients: 2, rate: 1/s}]
+timeline:
+  - {at: 10s, fault: host.disk_full, for: 20s}
+  - {at: 15s, fault: client.crash}
+expect: [lost == 0, state == CONNECTED at end]
+"""
 
 
 def stormy(seed: int, backend: Backend) -> Scenario:
@@ -50,6 +61,17 @@ def test_one_seed_writes_the_same_journal_twice_and_another_writes_another(backe
     assert written(first) != written(simulate(stormy(2, backend)))
     verdict = judge(first)
     assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_a_program_that_cannot_open_its_outbox_is_started_again_until_it_can(backend: Backend) -> None:
+    [scenario] = variants(read_text(KILLED_ON_A_FULL_DISK, "killed.yaml"), backends=[backend])
+    journal = simulate(scenario)
+    verdict = judge(journal)
+    assert verdict.passed, verdict
+    refused = [each for each in journal.of(Logged) if each.event == "not started"]
+    assert {each.client for each in refused} == {"client-1", "client-2"}
+    assert "no space left on device" in str(refused[0].fields["cause"])
 
 
 def test_nothing_is_lost_in_random_weather(deep: bool, request: pytest.FixtureRequest) -> None:
