@@ -1,12 +1,10 @@
 """A state machine for Hypothesis whose world is an application, a broker and the weather between, in virtual time.
 
-Hypothesis calls rules from outside any event loop, one after another; the world runs in `hawk.testing.run` on a thread
-of its own. The two take turns and never run at once: between two rules the world stands still, its clock too, so that
-an example is as repeatable as any other run in virtual time.
+Hypothesis calls rules from outside any event loop, one after another; each lets the world run until it has its answer.
+Between two rules the world stands still, its clock too, so that an example is as repeatable as any other run in virtual
+time. No thread runs: a breakpoint, or a Ctrl-C, is where it seems to be.
 """
 
-import queue
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, ClassVar, TypeVar
 
@@ -19,7 +17,7 @@ from hawk.config import Config, ReconnectionConfig
 from hawk.interface import MQTTInterface
 from hawk.testing.proxy_timeline import Spell, Weather
 from hawk.testing.rehearsal import Rehearsal
-from hawk.testing.virtual_time import Backend, run
+from hawk.testing.virtual_time import Backend, SteppedRun
 from hawk.values import ConnectionState
 
 Result = TypeVar("Result")
@@ -136,7 +134,7 @@ _WHERE_MESSAGES_GO = (
 
 
 class _World:
-    """What runs on the other thread: it works off what it is asked for, and stands still while nothing is asked."""
+    """It works off what it is asked for, and stands still while nothing is asked."""
 
     def __init__(
         self,
@@ -146,38 +144,40 @@ class _World:
         backend: Backend,
         seed: int,
     ) -> None:
-        self._config, self._application = config, application
-        self._backend: Backend = backend
-        self._seed = seed
-        self._questions: queue.SimpleQueue[tuple[Callable[..., Awaitable[Any]], tuple[Any, ...], dict[str, Any]] | None]
-        self._questions, self._answers = queue.SimpleQueue(), queue.SimpleQueue[tuple[Any, BaseException | None]]()
-        self._thread = threading.Thread(target=self._live, name="a world in virtual time", daemon=True)
+        self._config, self._application, self._seed = config, application, seed
+        self._run = SteppedRun(self._live, backend=backend, seed=seed, limit_s=_LONGEST_EXAMPLE_S)
+        self._question: Callable[[], Awaitable[Any]] | None = None
+        self._asked: anyio.Event
+        self._answers: list[tuple[Any, Exception | None]] = []
         self._rehearsal: Rehearsal
         self._mqtt: MQTTInterface
         self._tasks: TaskGroup
         self._weather: Weather
-        self.is_alive = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked."""
+        return not self._run.has_ended
 
     def start(self) -> tuple[Rehearsal, MQTTInterface]:
         """Return once hawk is connected."""
-        self._thread.start()
-        self.is_alive = True
         self._take()
         return self._rehearsal, self._mqtt
 
     def ask(self, function: Callable[..., Awaitable[Any]], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Hand over the turn, and take it back with the answer."""
+        """Let the world run until it has the answer."""
         if not self.is_alive:
             raise RuntimeError("the world of this example has ended")
-        self._questions.put((function, arguments, options))
+        self._question = lambda: function(*arguments, **options)
+        self._asked.set()
         return self._take()
 
     def end(self) -> None:
         """Let the world end in an orderly way."""
         if self.is_alive:
-            self._questions.put(None)
-            self._take()
-        self._thread.join()
+            self._question = None
+            self._asked.set()
+            self._run.run_until(lambda: False)
 
     async def cast(self, spell: Spell) -> None:
         """Begin a spell now; it ends by itself."""
@@ -205,32 +205,29 @@ class _World:
         self._weather.end(spell)
 
     def _take(self) -> Any:
-        value, error = self._answers.get()
+        self._run.run_until(lambda: bool(self._answers))
+        value, error = self._answers.pop()
         if error is not None:
             raise error
         return value
 
-    def _live(self) -> None:
-        try:
-            run(self._whole, backend=self._backend, seed=self._seed, limit_s=_LONGEST_EXAMPLE_S)
-            error = None
-        except BaseException as raised:  # noqa: BLE001 - raised again on the thread that asked
-            error = raised
-        self.is_alive = False
-        self._answers.put((None, error))
-
-    async def _whole(self) -> None:
+    async def _live(self) -> None:
         async with Rehearsal(seed=self._seed) as self._rehearsal, self._rehearsal.open_mqtt(self._config) as self._mqtt:
             self._weather = Weather(self._rehearsal.network)
             await self._mqtt.connect()
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._application, self._mqtt)
-                self._answers.put((None, None))
-                # It blocks the event loop of this world on purpose: between two questions no time passes.
-                while (question := self._questions.get()) is not None:
-                    function, arguments, options = question
+                await self._say(None, None)
+                while self._question is not None:
                     try:
-                        self._answers.put((await function(*arguments, **options), None))
-                    except Exception as error:  # noqa: BLE001 - raised again on the thread that asked
-                        self._answers.put((None, error))
+                        value, error = await self._question(), None
+                    except Exception as raised:  # noqa: BLE001 - raised again where it was asked
+                        value, error = None, raised
+                    await self._say(value, error)
                 self._tasks.cancel_scope.cancel()
+
+    async def _say(self, value: Any, error: Exception | None) -> None:
+        """Answer, and wait for the next question."""
+        self._asked = anyio.Event()
+        self._answers.append((value, error))
+        await self._asked.wait()

@@ -27,6 +27,38 @@ def run_on_asyncio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJum
     return anyio.run(program, backend="asyncio", backend_options=options)
 
 
+class StepsOnAsyncio:
+    """A program that runs only while `run_until` does."""
+
+    def __init__(self, program: Callable[[], Awaitable[None]], *, may_jump: MayJump, seed: int) -> None:
+        async def main() -> None:
+            await program()
+
+        loop = self._loop = _VirtualLoop(may_jump, Random(seed))
+        self._runner = asyncio.Runner(loop_factory=lambda: loop)
+        self._task = self._runner.get_loop().create_task(main())
+        self._task.add_done_callback(lambda _: loop.stop())
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the program has."""
+        return self._task.done()
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Run until `done()`, or the program's end; its error is raised."""
+        self._loop.is_done = done
+        broken = True
+        try:
+            self._loop.run_forever()
+            broken = False
+        finally:
+            self._loop.is_done = _never
+            if broken or self._task.done():
+                self._runner.close()
+        if self._task.done():
+            self._task.result()
+
+
 def skip_on_asyncio(seconds: float) -> bool:
     """Move the clock on, if this runs in virtual time on asyncio; returns whether it does."""
     try:
@@ -37,6 +69,10 @@ def skip_on_asyncio(seconds: float) -> bool:
         return False
     loop.skip(seconds)
     return True
+
+
+def _never() -> bool:
+    return False
 
 
 class _NumberedTask(asyncio.Task[Any]):
@@ -63,6 +99,7 @@ class _VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._tasks_made = 0
         self._made_in_thread = threading.get_ident()
+        self.is_done: Callable[[], bool] = _never
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
@@ -75,7 +112,9 @@ class _VirtualLoop(asyncio.BaseEventLoop):
 
     def select(self, timeout: float | None) -> list[object]:
         """Called once in every pass; `timeout` is 0 while a callback is ready. There is never an event."""
-        if timeout == 0:
+        if self.is_done():
+            self.stop()
+        elif timeout == 0:
             if len(self._ready) > 1:
                 self._shuffle()
         else:

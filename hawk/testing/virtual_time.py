@@ -7,15 +7,16 @@ Not for anything outside the process: there are no sockets, files or threads in 
 would see time run away (trio), or be told that nothing is left to run (asyncio).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 from typing import Literal, TypeVar, TypeVarTuple
 
 import anyio
 
 from hawk.offload import TIME_IS_VIRTUAL
-from hawk.testing.virtual_asyncio import run_on_asyncio, skip_on_asyncio
-from hawk.testing.virtual_trio import run_on_trio, skip_on_trio
+from hawk.testing.virtual_asyncio import StepsOnAsyncio, run_on_asyncio, skip_on_asyncio
+from hawk.testing.virtual_trio import StepsOnTrio, run_on_trio, skip_on_trio
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -50,8 +51,6 @@ def run(
     program is cancelled first. If that does not end it within a virtual hour, it is abandoned where it stands.
     Whatever is raised carries a note that says how to run the same again.
     """
-    if not 0 < limit_s <= MOST_S:
-        raise ValueError(f"limit_s must be above 0 and at most {MOST_S:g}, not {limit_s!r}")
     horizon = _Horizon(limit_s)
 
     async def program() -> Result:
@@ -61,19 +60,52 @@ def run(
         horizon.raise_if_passed()
         return result
 
-    try:
+    with horizon.noted(seed, backend):
         if backend == "asyncio":
             return run_on_asyncio(program, may_jump=horizon.may_jump, seed=seed)
         return run_on_trio(program, may_jump=horizon.may_jump, seed=seed)
-    except BaseException as error:
-        told = error
-        if horizon.error is not None and error is not horizon.error:
-            horizon.error.__cause__ = error
-            told = horizon.error
-        told.add_note(f"replay with seed={seed}, backend={backend!r}")
-        if told is error:
-            raise
-        raise told from error
+
+
+class SteppedRun:
+    """As `run`, but the program runs only while `run_until` does: between two calls its world stands still.
+
+    For synchronous code that must have its say in between, such as a state machine of Hypothesis. What belongs to the
+    program may be looked at meanwhile, and an `anyio.Event` of it may be set. Let it end: call until `has_ended`.
+    """
+
+    def __init__(
+        self,
+        async_function: Callable[[], Awaitable[None]],
+        *,
+        backend: Backend = "trio",
+        seed: int = 0,
+        limit_s: float = 7 * DAY_S,
+    ) -> None:
+        horizon = self._horizon = _Horizon(limit_s)
+        self._backend: Backend = backend
+        self._seed = seed
+
+        async def program() -> None:
+            TIME_IS_VIRTUAL.set(True)
+            with horizon.entered():
+                await async_function()
+            horizon.raise_if_passed()
+
+        steps = StepsOnAsyncio if backend == "asyncio" else StepsOnTrio
+        self._steps: StepsOnAsyncio | StepsOnTrio = steps(program, may_jump=horizon.may_jump, seed=seed)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the program has returned or raised."""
+        return self._steps.has_ended
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Let the program run until `done()`, which is asked again and again; at the latest until it ends.
+
+        Raises what the program raises, as `run` does.
+        """
+        with self._horizon.noted(self._seed, self._backend):
+            self._steps.run_until(done)
 
 
 def skip(seconds: float) -> None:
@@ -107,6 +139,8 @@ class _Horizon:
     """How far virtual time may go, and what happens at the end: cancel once, then give up the run."""
 
     def __init__(self, limit_s: float) -> None:
+        if not 0 < limit_s <= MOST_S:
+            raise ValueError(f"limit_s must be above 0 and at most {MOST_S:g}, not {limit_s!r}")
         self.error: DeadEnd | VirtualTimeExceeded | None = None
         self._scope: anyio.CancelScope | None = None
         self._limit_s = limit_s
@@ -139,3 +173,18 @@ class _Horizon:
     def raise_if_passed(self) -> None:
         if self.error is not None:
             raise self.error
+
+    @contextmanager
+    def noted(self, seed: int, backend: Backend) -> Iterator[None]:
+        """Raise what ended the program, or what it raised, with a note on how to run the same again."""
+        try:
+            yield
+        except BaseException as error:
+            told = error
+            if self.error is not None and error is not self.error:
+                self.error.__cause__ = error
+                told = self.error
+            told.add_note(f"replay with seed={seed}, backend={backend!r}")
+            if told is error:
+                raise
+            raise told from error

@@ -3,8 +3,10 @@
 Some names here are private to trio. `_private` looks them up, so an upgrade that takes one away is told at once.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from random import Random
 from typing import Any, NoReturn, TypeVar
 
 import anyio
@@ -22,13 +24,45 @@ def run_on_trio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJump, 
     It answers False when it has cancelled the program instead, and raises when the program must end where it stands.
     """
     clock = _JumpingClock(may_jump)
+    with _scheduled_by(Random(seed)):
+        return anyio.run(clock.watch(program), backend="trio", backend_options={"clock": clock})
 
-    async def main() -> Result:
-        clock.main = trio.lowlevel.current_task()
-        return await program()
 
-    with _scheduled_by(seed):
-        return anyio.run(main, backend="trio", backend_options={"clock": clock})
+class StepsOnTrio:
+    """A program that runs only while `run_until` does: trio is a guest there, and its host is whoever calls that."""
+
+    def __init__(self, program: Callable[[], Awaitable[None]], *, may_jump: MayJump, seed: int) -> None:
+        self.has_ended = False
+        self._may_jump = may_jump
+        self._random = Random(seed)
+        self._ticks: deque[Callable[[], object]] = deque()
+        self._outcome: Any = None
+        self._done: Callable[[], bool] = lambda: False
+        clock = _JumpingClock(self._may_go_on)
+        with _scheduled_by(self._random):
+            trio.lowlevel.start_guest_run(
+                clock.watch(program),
+                run_sync_soon_threadsafe=self._ticks.append,
+                done_callback=self._end,
+                host_uses_signal_set_wakeup_fd=True,
+                clock=clock,
+            )
+
+    def run_until(self, done: Callable[[], bool]) -> None:
+        """Run until `done()`, or the program's end; its error is raised."""
+        self._done = done
+        with _scheduled_by(self._random):
+            while not (self.has_ended or done()):
+                self._ticks.popleft()()
+        if self.has_ended:
+            self._outcome.unwrap()
+
+    def _may_go_on(self, now: float, next_at: float) -> bool:
+        # A tick ends by looking for the next deadline: what is done by then is done at this instant.
+        return not self._done() and self._may_jump(now, next_at)
+
+    def _end(self, outcome: object) -> None:
+        self.has_ended, self._outcome = True, outcome
 
 
 def skip_on_trio(seconds: float) -> bool:
@@ -59,6 +93,15 @@ class _JumpingClock(trio.abc.Clock):
         self._abandonments = 0
         self._waiting_for_idle: Any = None
         self._callbacks: Any = None
+
+    def watch(self, program: Callable[[], Awaitable[Result]]) -> Callable[[], Awaitable[Result]]:
+        """The program, whose task is known here: the one to begin with when all must be abandoned."""
+
+        async def main() -> Result:
+            self.main = trio.lowlevel.current_task()
+            return await program()
+
+        return main
 
     def start_clock(self) -> None:
         """Called inside the event loop that begins."""
@@ -112,19 +155,15 @@ def _abandon(task: trio.lowlevel.Task) -> None:
 
 
 @contextmanager
-def _scheduled_by(seed: int) -> Iterator[None]:
-    """Let trio order the tasks of each pass by a generator seeded with `seed`; afterwards as before."""
+def _scheduled_by(random: Random) -> Iterator[None]:
+    """Let trio order the tasks of each pass by that generator; afterwards as before."""
     scheduler = _private(trio._core, "_run")
-    before = _private(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING")
-    random = _private(scheduler, "_r")
-    state = random.getstate()
-    scheduler._ALLOW_DETERMINISTIC_SCHEDULING = True
-    random.seed(seed)
+    before = _private(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING"), _private(scheduler, "_r")
+    scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r = True, random
     try:
         yield
     finally:
-        random.setstate(state)
-        scheduler._ALLOW_DETERMINISTIC_SCHEDULING = before
+        scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r = before
 
 
 def _private(owner: object, name: str) -> Any:

@@ -1,5 +1,6 @@
 """The strategies draw only what hawk takes, and the machine finds what an application does wrong."""
 
+import threading
 from typing import Any
 
 import anyio
@@ -145,6 +146,21 @@ def test_an_application_that_fails_fails_the_example() -> None:
     with pytest.raises(ExceptionGroup) as failure:
         run_state_machine_as_test(Crashing, settings=settings(SMALL, max_examples=30, phases=(Phase.generate,)))
     assert failure.group_contains(LookupError)
+
+
+class OnOneThread(OutageMachine):
+    """Its application and its rules meet on one thread, and none is started for them."""
+
+    async def application(self, mqtt: MQTTInterface) -> None:
+        assert threading.current_thread() is threading.main_thread()
+
+    @rule()
+    def look(self) -> None:
+        assert not [each for each in threading.enumerate() if "virtual" in each.name]
+
+
+TestOnOneThread = OnOneThread.TestCase
+TestOnOneThread.settings = SMALL
 
 
 class Checked(OutageMachine):
