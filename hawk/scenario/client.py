@@ -74,7 +74,7 @@ class Client:
         self.name = name_of(number)
         self.disk = MemoryStore() if scenario.outbox == "durable" else None
         self._scenario = scenario
-        self._config = _config_of(scenario, f"{recorder.mark}{self.name}")
+        self._config = config_of(scenario, f"{recorder.mark}{self.name}")
         self._recorder = recorder
         self._connect = connect
         self._wall_clock = wall_clock
@@ -319,14 +319,8 @@ def fate_of(error: HawkError) -> FateKind:
     return next((fate for kind, fate in _FATES.items() if isinstance(error, kind)), FateKind.ABANDONED)
 
 
-def _first_of(group: BaseExceptionGroup[HawkError]) -> BaseException:
-    first: BaseException = group
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first
-
-
-def _config_of(scenario: Scenario, name: str) -> Config:
+def config_of(scenario: Scenario, name: str) -> Config:
+    """hawk's settings of the client of that name, its client identifier and its broker among them."""
     config = scenario.config
     if scenario.broker.url is not None:
         there = Config.from_url(scenario.broker.url)
@@ -337,3 +331,10 @@ def _config_of(scenario: Scenario, name: str) -> Config:
         return replace(config, client_id=name)
     # Two clients of one identifier would take each other's links over for ever.
     return config if scenario.clients == 1 else replace(config, client_id=f"{config.client_id}-{name}")
+
+
+def _first_of(group: BaseExceptionGroup[HawkError]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

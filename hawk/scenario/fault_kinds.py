@@ -25,8 +25,8 @@ class FaultKind(NamedTuple):
     """A kind of fault. `lasting`: it goes on for its `for`; else it is a blow.
 
     `default_for_s` None: without a `for` it lasts until `heal`, or until the script ends. `reasons`: MQTT's names and
-    codes, of which one stands in brackets after the kind. `real`: it can be done to a broker that is not hawk's own,
-    through the proxy or in the client. `virtual_only`: there is nothing of the kind on the sockets of a real run.
+    codes, of which one stands in brackets after the kind. `real`: it can be done where the broker is not hawk's own: in the
+    client, or by the proxy, which then behaves as the broker would. `virtual_only`: there is nothing of the kind on sockets.
     """
 
     what: str
@@ -88,7 +88,7 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = {
     "tls.expired": FaultKind("the broker's certificate has expired: new connections fail", virtual_only=True),
     "tls.stall": FaultKind("the TLS handshake gets no answer: new connections hang", virtual_only=True),
     "mqtt.connack": FaultKind(
-        "every link breaks, and each CONNECT is refused with this reason", reasons=_CONNACK_REASONS
+        "every link breaks, and each CONNECT is refused with this reason", reasons=_CONNACK_REASONS, real=True
     ),
     "mqtt.disconnect": FaultKind(
         "the broker says DISCONNECT with this reason to everybody", lasting=False, reasons=_DISCONNECT_REASONS
@@ -96,9 +96,9 @@ FAULT_KINDS: Final[Mapping[str, FaultKind]] = {
     "mqtt.no_ack": FaultKind("the broker takes messages and acknowledges none"),
     "mqtt.drop_pingresp": FaultKind("the broker answers no ping"),
     "mqtt.session_lost": FaultKind("every link breaks, and the broker has forgotten its sessions", lasting=False),
-    "broker.down": FaultKind("the broker is killed; it is back at the end"),
-    "broker.restart": FaultKind("the broker says goodbye, and is back at the end", default_for_s=1.0),
-    "broker.pause": FaultKind("the broker keeps its links, and neither reads nor says anything"),
+    "broker.down": FaultKind("the broker is killed; it is back at the end", real=True),
+    "broker.restart": FaultKind("the broker says goodbye, and is back at the end", default_for_s=1.0, real=True),
+    "broker.pause": FaultKind("the broker keeps its links, and neither reads nor says anything", real=True),
     "client.crash": FaultKind(
         "kill -9; the program is started again at the end, with the same outbox",
         default_for_s=1.0,

@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from hawk.config import Config
+from hawk.errors import Problem
 from hawk.scenario.expectations import Expectation
 from hawk.scenario.units import Rate, Span
+from hawk.service.located import Place
 
 Backend = Literal["trio", "asyncio"]
 Clock = Literal["virtual", "real"]
@@ -121,7 +123,11 @@ class AbortIf(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A whole scenario, of one variant. `settings` are hawk's, flat, as the file gives them; `matrix` is not applied yet."""
+    """A whole scenario, of one variant. `settings` are hawk's, flat, as the file gives them; `matrix` is not applied yet.
+
+    `left_out`: what the file has and this run has not, located, each with its reason. `places`: where each part of the
+    file stands, by its path (`timeline.3.fault`).
+    """
 
     name: str
     duration_s: float
@@ -138,6 +144,18 @@ class Scenario:
     abort_if: AbortIf | None = None
     matrix: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     variant: Mapping[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    def problem_at(self, path: str, what: str) -> Problem:
+        """A problem of the part with that path, at its place if that is known."""
+        place = self.places.get(path)
+        return Problem(path, what) if place is None else place.problem(path, what)
+
+    @property
+    def source(self) -> str:
+        """The file that it was read from; empty if it was not."""
+        return next((place.source for place in self.places.values()), "")
 
     @property
     def clients(self) -> int:

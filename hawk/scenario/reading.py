@@ -5,35 +5,28 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from hawk.config import Config
+from hawk.connecting import Transport
 from hawk.core.topics import validate_filter, validate_topic
 from hawk.errors import ConfigInvalid, MessageInvalid, Problem
 from hawk.scenario import units
+from hawk.scenario.elsewhere import labels_in, misfits
 from hawk.scenario.expectations import Expectation, NoExpectation, labels_of, parse
-from hawk.scenario.fault_kinds import FAULT_KINDS
-from hawk.scenario.model import (
-    SECRETS,
-    AbortIf,
-    BrokerPart,
-    Fault,
-    FaultEntry,
-    RandomEntry,
-    Scenario,
-    TimelineEntry,
-    Traffic,
-)
+from hawk.scenario.model import SECRETS, AbortIf, BrokerPart, Scenario, TimelineEntry, Traffic
 from hawk.scenario.reading_timeline import read_timeline
 from hawk.scenario.sections import Section, one_of, text, truth, unknown, whole
-from hawk.service.located import Item, legible
+from hawk.service.located import Item, legible, places_in
 from hawk.service.schema import FILE_ONLY, SETTINGS, Wrong, check
 from hawk.service.yaml_reading import read_yaml
 
 LONGEST_S = 30 * 86_400.0
 MOST_CLIENTS = 10_000
 MOST_VARIANTS = 10_000
+LARGEST_SEED = 2**63 - 1
 DURATIONS = frozenset(
     {"initial_retry_delay", "max_retry_delay", "connection_timeout", "health_check_interval"}
     | {name for name in SETTINGS if name.endswith("_s")}
@@ -42,7 +35,6 @@ DURATIONS = frozenset(
 SIZES = frozenset({"message_queue_bytes", "max_packet_size"})
 
 _DEEPEST = 8
-_LARGEST_SEED = 2**63 - 1
 _NAME = re.compile(r"[\w][\w.-]*\Z")
 _ABORT = re.compile(r"\s*(queue\.depth|queue\.bytes)\s*(<=|>=|<|>)\s*(\S+)(?:\s+for\s+(\S+))?\s*\Z")
 _SEEDS = re.compile(r"\s*([0-9]+)\s*\.\.\s*([0-9]+)\s*\Z")
@@ -78,6 +70,7 @@ class _Reading:
     def __init__(self, top: Item, problems: list[Problem]) -> None:
         self._top = Section("", top, problems)
         self._problems = problems
+        self._places = places_in(top)
 
     def scenario(self) -> Scenario:
         top = self._top
@@ -88,10 +81,11 @@ class _Reading:
             "real" if top.take("clock", one_of("virtual", "real"), "") == "real" else "virtual"
         )
         settings, outbox = self._client()
+        timeline = read_timeline(timeline_items, self._problems)
         scenario = Scenario(
             name=top.need("name", _name, "unnamed"),
             about=top.take("about", text, ""),
-            seed=top.take("seed", whole(0, _LARGEST_SEED), 0),
+            seed=top.take("seed", whole(0, LARGEST_SEED), 0),
             duration_s=top.need("duration", _duration, LONGEST_S),
             clock="real" if broker.url else clock,
             broker=broker,
@@ -101,16 +95,15 @@ class _Reading:
                 self._traffic(Section(f"traffic.{place}", item, self._problems))
                 for place, item in enumerate(top.entries("traffic"))
             ),
-            timeline=read_timeline(timeline_items, self._problems),
+            timeline=tuple(entry for entry in timeline if entry is not None),
             matrix=self._matrix(),
             abort_if=top.take("abort_if", _abort_if, None),
+            places=self._places,
         )
         expectations = self._expectations(scenario.timeline)
-        self._look_across(scenario, timeline_items)
+        self._look_across(scenario, timeline, timeline_items)
         top.finish()
-        return Scenario(
-            **{name: getattr(scenario, name) for name in scenario.__slots__} | {"expectations": expectations}
-        )
+        return replace(scenario, expectations=expectations)
 
     def _broker(self) -> BrokerPart:
         section = self._top.section("broker")
@@ -120,7 +113,7 @@ class _Reading:
         sessions: Literal["keep", "lose"] = (
             "lose" if section.take("session", one_of("keep", "lose"), "") == "lose" else "keep"
         )
-        url = section.take("url", _url, None)
+        url = section.take("url", broker_url, None)
         if url is not None and ("kind" in section or "session" in section):
             section.problem_at(
                 "url", "stands beside `kind` or `session`, which are hawk's own broker's; give one of the two"
@@ -220,7 +213,7 @@ class _Reading:
         return tuple(values)
 
     def _expectations(self, timeline: tuple[TimelineEntry, ...]) -> tuple[Expectation, ...]:
-        labels = set(_labels(timeline))
+        labels = labels_in(timeline)
         found: list[Expectation] = []
         for place, item in enumerate(self._top.entries("expect")):
             path, at = f"expect.{place}", item.value_at
@@ -246,40 +239,17 @@ class _Reading:
             self._top.need("expect", text, "")
         return tuple(found)
 
-    def _look_across(self, scenario: Scenario, items: list[Item]) -> None:
+    def _look_across(self, scenario: Scenario, timeline: tuple[TimelineEntry | None, ...], items: list[Item]) -> None:
         """What is wrong with one part only because of another."""
+        self._problems += [scenario.problem_at(path, why) for path, why in misfits(timeline, scenario)]
         for place, item in enumerate(items):
-            if not isinstance(item.value, tuple):
-                continue
-            entry = Section(f"timeline.{place}", item, self._problems)
-            fault_item = entry.item("fault")
-            name = str(fault_item.value).partition("(")[0].strip() if fault_item is not None else ""
-            if (kind := FAULT_KINDS.get(name)) is not None:
-                if scenario.clock == "real" and kind.virtual_only:
-                    entry.problem_at("fault", f"{name} needs `clock: virtual`")
-                if scenario.broker.url and not kind.real:
-                    entry.problem_at(
-                        "fault", f"{name} can be done to hawk's own broker only, not to {scenario.broker.shown_url}"
-                    )
-                if name == "host.disk_full" and scenario.outbox != "durable":
-                    entry.problem_at(
-                        "fault", "host.disk_full touches nothing without `outbox: durable` under `client:`"
-                    )
-            at_s = entry.take("at", _or_zero, 0.0)
-            if "duration" in self._top and at_s >= scenario.duration_s:
-                entry.problem_at("at", "is not before the end of the script (`duration`)")
+            if isinstance(item.value, tuple):
+                entry = Section(f"timeline.{place}", item, self._problems)
+                at_s = entry.take("at", _or_zero, 0.0)
+                if "duration" in self._top and at_s >= scenario.duration_s:
+                    entry.problem_at("at", "is not before the end of the script (`duration`)")
         if not any(each.rate is not None for each in scenario.traffic):
             self._top.problem_at("traffic", "nothing is published: give at least one {pub: topic, rate: 1/s}")
-
-
-def _labels(timeline: tuple[TimelineEntry, ...]) -> list[str]:
-    faults: list[tuple[str, Fault]] = []
-    for entry in timeline:
-        if isinstance(entry, FaultEntry):
-            faults.append((entry.label, entry.fault))
-        elif isinstance(entry, RandomEntry):
-            faults += [("", fault) for fault in entry.pick]
-    return [label or fault.words for label, fault in faults]
 
 
 def _axis(key: str) -> Callable[[object], Any] | None:
@@ -287,7 +257,7 @@ def _axis(key: str) -> Callable[[object], Any] | None:
     if key == "backend":
         return one_of("trio", "asyncio")
     if key == "seed":
-        return whole(0, _LARGEST_SEED)
+        return whole(0, LARGEST_SEED)
     name = key.removeprefix("client.")
     return _setting(name) if name != key and name in SETTINGS and name not in FILE_ONLY else None
 
@@ -360,11 +330,14 @@ def _valid(value: object, validate: Callable[[object], str]) -> str:
     return topic
 
 
-def _url(value: object) -> str | None:
+def broker_url(value: object) -> str:
+    """The URL of a broker that the proxy can stand before. Raises ValueError with a sentence."""
     try:
-        Config.from_url(text(value))
+        [endpoint] = Config.from_url(text(value)).addresses
     except ConfigInvalid as invalid:
         raise ValueError("; ".join(f"{problem.key} {problem.what}" for problem in invalid.problems)) from None
+    if endpoint.transport is not Transport.TCP:
+        raise ValueError("must be mqtt://host:port: hawk's fault proxy stands before plain TCP only")
     return str(value)
 
 

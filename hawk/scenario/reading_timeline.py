@@ -20,10 +20,9 @@ _OF_RANDOM = ("from", "to", "every", "for", "pick")
 _NO_FAULT = Fault("link.reset")
 
 
-def read_timeline(items: Iterable[Item], problems: list[Problem]) -> tuple[TimelineEntry, ...]:
-    """Every entry that could be made sense of."""
-    entries = (_entry(Section(f"timeline.{place}", item, problems)) for place, item in enumerate(items))
-    return tuple(entry for entry in entries if entry is not None)
+def read_timeline(items: Iterable[Item], problems: list[Problem]) -> tuple[TimelineEntry | None, ...]:
+    """Every entry, in its place; None for one that no sense could be made of."""
+    return tuple(_entry(Section(f"timeline.{place}", item, problems)) for place, item in enumerate(items))
 
 
 def _entry(entry: Section) -> TimelineEntry | None:

@@ -14,13 +14,14 @@ from anyio.abc import ByteStream, TaskGroup
 
 from hawk.scenario.client import Client
 from hawk.scenario.header import header_of
-from hawk.scenario.journal import Ended, Journal, StateEntered
+from hawk.scenario.journal import Ended, Journal, Logged, StateEntered
 from hawk.scenario.log_notes import noted_log
 from hawk.scenario.model import Scenario
 from hawk.scenario.recorder import Recorder
 from hawk.scenario.schedule import schedule
 from hawk.scenario.script import Script, watch_abort
-from hawk.scenario.weather import Links, Weather
+from hawk.scenario.weather import Weather
+from hawk.scenario.world import Gate, Links
 from hawk.testing.broker import Broker
 from hawk.testing.network import Network
 from hawk.testing.virtual_time import VirtualWallClock, run, skip
@@ -117,16 +118,19 @@ async def _play(scenario: Scenario, drain_s: float, on_progress: Progress | None
         broker = await stack.enter_async_context(Broker(record=False, on_taken=recorder.taken))
         network = Network(broker.accept, random=Random(random.getrandbits(64)))
         await stack.enter_async_context(network)
-        place = Place(network, broker, network.connect)
+        place = Place(network, broker, broker, network.connect)
         ended = await play_at(place, scenario, recorder, random, drain_s=drain_s, on_progress=on_progress)
     return recorder, ended
 
 
 class Place(NamedTuple):
-    """Where a run takes place: the links, hawk's own broker if it is that, and how a client gets a connection."""
+    """Where a run takes place: the links, hawk's own broker if it is that, who answers a CONNECT, and how a client gets a
+    connection.
+    """
 
     links: Links
     broker: Broker | None
+    gate: Gate
     connect: Callable[[], Awaitable[ByteStream]]
 
 
@@ -159,7 +163,10 @@ async def play_at(
         ]
         for client in hosts.clients:
             recorder.note(StateEntered(0.0, client.name, ConnectionState.DISCONNECTED.value))
-        script = Script(Weather(place.links, place.broker, hosts, sessions=scenario.broker.sessions), recorder)
+        for what in scenario.left_out:
+            recorder.note(Logged(0.0, "", "WARNING", "left out", {"what": what}))
+        weather = Weather(place.links, place.broker, place.gate, hosts, sessions=scenario.broker.sessions)
+        script = Script(weather, recorder)
         ended = await _run_script(scenario, script, hosts, recorder, drain_s, on_progress, tasks)
         tasks.cancel_scope.cancel()
     return ended

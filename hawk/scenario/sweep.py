@@ -6,6 +6,7 @@ A run that raises is an outcome too: a hawk that crashes is what a rehearsal is 
 import math
 import multiprocessing
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
 
+from hawk.scenario.elsewhere import BrokerMissing
 from hawk.scenario.journal import Journal, Verdict, from_lines
 from hawk.scenario.judging import judge
 from hawk.scenario.model import Scenario
@@ -57,6 +59,8 @@ def run_one(
     try:
         journal = _run(scenario, on_progress)
         verdict = judge(journal)
+    except BrokerMissing as missing:
+        return Outcome(scenario, None, path, f"{missing}\n", time.process_time() - began)
     except Exception:  # noqa: BLE001 - told in the outcome, with the traceback
         return Outcome(scenario, None, path, traceback.format_exc(), time.process_time() - began)
     cpu_s = time.process_time() - began
@@ -85,6 +89,7 @@ def run_all(
         return
     context = multiprocessing.get_context("spawn")
     progress: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
+    others = set(multiprocessing.active_children())
     pool = _pool(jobs, context, progress)
     try:
         order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
@@ -101,6 +106,9 @@ def run_all(
                     return
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+        # What they still run is nobody's any more, and a process that waits for the next run would wait for ever.
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
 
 
 def read_journal(path: Path) -> Journal:
@@ -176,6 +184,8 @@ _progress: "SimpleQueue[tuple[int, float]] | None" = None
 def _begin_worker(progress: "SimpleQueue[tuple[int, float]]") -> None:
     global _progress  # noqa: PLW0603 - the one thing that a worker is given before its work
     _progress = progress
+    # A Ctrl-C goes to all processes of a terminal; the one that started this one answers it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run_in_worker(place: int, scenario: Scenario, folder: Path, pages: bool) -> Outcome:

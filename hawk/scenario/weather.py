@@ -6,81 +6,14 @@ is made anew of all that go on whenever one begins or ends.
 
 from collections.abc import Iterable
 from math import inf
-from typing import Literal, Protocol
 
 from hawk.scenario.fault_kinds import FAULT_KINDS
 from hawk.scenario.model import Sessions
 from hawk.scenario.schedule import Occurrence
+from hawk.scenario.world import Gate, Hosts, Links, Way
 from hawk.testing.broker import Broker
 
-Way = Literal["up", "down", "both"]
 _KILLED, _STOPPED = "broker.down", "broker.restart"
-
-
-class Links(Protocol):
-    """The network between the clients and the broker: `hawk.testing.Network`, or what stands for it on sockets."""
-
-    latency_s: float
-    jitter_s: float
-    bandwidth_up_bytes_per_s: float
-    bandwidth_down_bytes_per_s: float
-    slice_bytes: int
-    name_lookup_s: float
-    bites: dict[str, int]
-
-    def refuse(self) -> None:
-        """Refuse new connections."""
-
-    def name_lookup_fails(self) -> None:
-        """Know no name."""
-
-    def allow(self) -> None:
-        """End both."""
-
-    def certificate_expired(self) -> None:
-        """Fail every handshake."""
-
-    def tls_stalls(self) -> None:
-        """Answer no handshake."""
-
-    def tls_works(self) -> None:
-        """End both."""
-
-    def blackhole(self, way: Way = "both") -> None:
-        """Let bytes vanish."""
-
-    def heal(self) -> None:
-        """End the blackhole."""
-
-    def reset_all(self) -> None:
-        """Break every link."""
-
-    def cut_all(self) -> None:
-        """End every link."""
-
-    def half_close(self, way: Way = "up") -> None:
-        """End one way of every link."""
-
-    def cut_after(self, bytes_up: int | None, *, links_to_come: bool = True) -> None:
-        """Break each link after so many bytes, those to come or not."""
-
-
-class Hosts(Protocol):
-    """The computers and programs of the clients."""
-
-    bites: dict[str, int]
-
-    async def crash(self, client: int, down_s: float) -> None:
-        """Kill one client, or with 0 all; start them again after `down_s`."""
-
-    def fill_disk(self, full: bool) -> None:
-        """No outbox can be written, or all can again."""
-
-    def sleep(self, seconds: float) -> None:
-        """Let time go on while nobody runs."""
-
-    def set_calendar(self, by_s: float) -> None:
-        """Move every calendar."""
 
 
 _LINK_BITES = {
@@ -98,8 +31,8 @@ _LINK_BITES = {
     "mqtt.connack": ("reset",),
     "mqtt.session_lost": (),
 }
+_GATE_BITES = {"mqtt.connack": ("refusal",)}
 _BROKER_BITES = {
-    "mqtt.connack": ("refusal",),
     "mqtt.disconnect": ("disconnect",),
     "mqtt.no_ack": ("no_ack",),
     "mqtt.drop_pingresp": ("no_pingresp",),
@@ -108,14 +41,21 @@ _BROKER_BITES = {
     "broker.restart": ("down", "disconnect"),
     "broker.pause": ("paused",),
 }
+_STAND_IN_BITES = {
+    "broker.down": ("reset", "refuse"),
+    "broker.restart": ("cut", "refuse"),
+    "broker.pause": ("stall",),
+}
+"""What the links do where the broker is not hawk's own."""
 
 
 class Weather:
-    """The faults of one run. `broker` is None where it is somebody else's: then none of its faults is in the script."""
+    """The faults of one run. `broker` is None where it is somebody else's: then the links stand in for it, and `gate`."""
 
-    def __init__(self, links: Links, broker: Broker | None, hosts: Hosts, *, sessions: Sessions) -> None:
+    def __init__(self, links: Links, broker: Broker | None, gate: Gate, hosts: Hosts, *, sessions: Sessions) -> None:
         self._links = links
         self._broker = broker
+        self._gate = gate
         self._hosts = hosts
         self._sessions: Sessions = sessions
         self._active: list[Occurrence] = []
@@ -123,8 +63,11 @@ class Weather:
     def bites(self, kind: str) -> int:
         """How often faults of that kind have touched something so far."""
         found = sum(self._links.bites[name] for name in _LINK_BITES.get(kind, ()))
+        found += sum(self._gate.bites[name] for name in _GATE_BITES.get(kind, ()))
         if self._broker is not None:
             found += sum(self._broker.bites[name] for name in _BROKER_BITES.get(kind, ()))
+        else:
+            found += sum(self._links.bites[name] for name in _STAND_IN_BITES.get(kind, ()))
         return found + self._hosts.bites.get(kind, 0)
 
     async def begin(self, occurrence: Occurrence) -> None:
@@ -142,7 +85,7 @@ class Weather:
                 links.half_close(_way(fault.way))
             case "link.cut":
                 links.cut_all()
-            case "mqtt.connack" if broker is not None:
+            case "mqtt.connack":
                 self._set_refusal()
                 links.reset_all()
             case "mqtt.disconnect" if broker is not None:
@@ -154,6 +97,12 @@ class Weather:
                 await broker.kill()
             case "broker.restart" if broker is not None and broker.is_up:
                 await broker.stop()
+            case "broker.down" if broker is None:
+                self._set_listening()
+                links.reset_all()
+            case "broker.restart" if broker is None:
+                self._set_listening()
+                links.cut_all()
             case "client.crash":
                 await self._hosts.crash(fault.arguments["client"], occurrence.ends_at_s - occurrence.begins_at_s)
             case "host.suspend":
@@ -172,14 +121,12 @@ class Weather:
     async def _changed(self, kind: str) -> None:
         """Make the world what all that goes on makes of it, as far as that kind has a say."""
         family, links, broker = kind.partition(".")[0], self._links, self._broker
-        if kind == "link.blackhole":
-            self._set_blackhole()
-        elif kind in ("dns.fail", "link.refuse"):
-            links.allow()
-            if self._goes_on("dns.fail"):
-                links.name_lookup_fails()
-            if self._goes_on("link.refuse"):
-                links.refuse()
+        if kind == "link.blackhole" or (kind == "broker.pause" and broker is None):
+            self._set_silence()
+        elif kind in ("dns.fail", "link.refuse") or (kind in (_KILLED, _STOPPED) and broker is None):
+            self._set_listening()
+        elif kind == "mqtt.connack":
+            self._set_refusal()
         elif family == "tls":
             links.tls_works()
             if self._goes_on("tls.expired"):
@@ -194,7 +141,6 @@ class Weather:
             await self._set_broker(broker)
 
     async def _set_broker(self, broker: Broker) -> None:
-        self._set_refusal()
         broker.acknowledge(not self._goes_on("mqtt.no_ack"))
         broker.answers_pings = not self._goes_on("mqtt.drop_pingresp")
         if not broker.is_up and not self._goes_on(_KILLED) and not self._goes_on(_STOPPED):
@@ -205,17 +151,26 @@ class Weather:
             broker.resume()
 
     def _set_refusal(self) -> None:
-        assert self._broker is not None
         reasons = [each.fault.reason for each in self._active if each.fault.kind == "mqtt.connack"]
-        self._broker.refuse_with(FAULT_KINDS["mqtt.connack"].reasons[reasons[-1]] if reasons else None)
+        self._gate.refuse_with(FAULT_KINDS["mqtt.connack"].reasons[reasons[-1]] if reasons else None)
 
-    def _set_blackhole(self) -> None:
+    def _set_listening(self) -> None:
+        self._links.allow()
+        if self._goes_on("dns.fail"):
+            self._links.name_lookup_fails()
+        is_away = self._broker is None and (self._goes_on(_KILLED) or self._goes_on(_STOPPED))
+        if is_away or self._goes_on("link.refuse"):
+            self._links.refuse()
+
+    def _set_silence(self) -> None:
         ways = {each.fault.way for each in self._active if each.fault.kind == "link.blackhole"}
         self._links.heal()
         if "both" in ways or {"up", "down"} <= ways:
             self._links.blackhole("both")
         elif ways:
             self._links.blackhole(_way(ways.pop()))
+        if self._broker is None and self._goes_on("broker.pause"):
+            self._links.stall()
 
     def _set_pace(self) -> None:
         """The last of each kind that began counts."""
@@ -246,7 +201,7 @@ class Weather:
 
 def kinds_that_bite() -> Iterable[str]:
     """Every kind whose bites are counted by links and broker; the hosts count the others."""
-    return {*_LINK_BITES, *_BROKER_BITES}
+    return {*_LINK_BITES, *_GATE_BITES, *_BROKER_BITES}
 
 
 def _way(way: str) -> Way:

@@ -64,6 +64,25 @@ class Layer(NamedTuple):
         return f"{self.prefix}{name.upper()}" if self.prefix else name
 
 
+def places_in(top: Item) -> dict[str, Place]:
+    """Where the value of each key and of each entry of a list stands, by its path: `timeline.3.fault`, `expect.0`."""
+    found: dict[str, Place] = {}
+
+    def walk(item: Item, path: str) -> None:
+        if path:
+            found[path] = item.value_at
+        parts: list[tuple[object, Item]] = []
+        if isinstance(item.value, tuple):
+            parts = [(each.key, each) for each in item.value]
+        elif isinstance(item.value, list):
+            parts = list(enumerate(item.value))
+        for name, each in parts:
+            walk(each, f"{path}.{name}" if path else str(name))
+
+    walk(top, "")
+    return found
+
+
 def legible(key: object) -> str:
     """A key as it may be shown: what could steer a terminal is escaped."""
     text = str(key)

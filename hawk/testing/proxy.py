@@ -6,7 +6,7 @@ memory. This module only pumps bytes between sockets and the ends of links; it k
 
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from types import TracebackType
@@ -40,10 +40,20 @@ class FaultProxy:
     fails, who connects is reset. A blackhole or a stall cannot keep the kernel from completing a handshake: who
     connects then is connected, and hears nothing. Leaving the block resets every connection. Real sockets do not go
     with virtual time.
+
+    `divert` is given the server's end of each new link before the upstream is dialled, and says whether it serves it.
     """
 
-    def __init__(self, upstream_host: str, upstream_port: int, *, random: Random) -> None:
+    def __init__(
+        self,
+        upstream_host: str,
+        upstream_port: int,
+        *,
+        random: Random,
+        divert: Callable[[NetworkStream], bool] = lambda end: False,
+    ) -> None:
         self.network = Network(self._accept, random=random, on_listening=self._open_or_close)
+        self._divert = divert
         self._upstream = upstream_host, upstream_port
         self._addresses: list[tuple[socket.AddressFamily, tuple[str, int]]] = []
         self._listeners: list[socket.socket] = []
@@ -160,7 +170,8 @@ class FaultProxy:
         return link
 
     def _accept(self, end: NetworkStream) -> None:
-        self._tasks.start_soon(self._dial, end)
+        if not self._divert(end):
+            self._tasks.start_soon(self._dial, end)
 
     async def _dial(self, end: NetworkStream) -> None:
         upstream = None

@@ -165,6 +165,16 @@ def test_a_client_that_was_killed_breaks_no_rule_of_states() -> None:
     assert verdict(killed(good()), "states == legal").passed
 
 
+def test_by_the_real_clock_only_what_was_sent_after_somebody_had_subscribed_can_be_missed() -> None:
+    """An observer tells late what the broker took: this one took the message before, and passed it to nobody."""
+    before = [Sent(0.0, ONE, 99, "s/a", 1, 20), Accepted(0.0, ONE, 99), Delivered(0.5, ONE, 99, 0.5)]
+    events = sorted([*before, *good()[:-1]], key=lambda event: event.at_s)
+    late = [each._replace(at_s=0.1) if isinstance(each, Subscribed) else each for each in events]
+    header = Header("s", "", 1, "trio", "real", 100.0, (ONE, TWO), {}, (Expected("missed == 0"),))
+    assert judge(Journal(header, (*late, Ended(101.0)))).passed
+    assert not judge(Journal(header._replace(clock="virtual"), (*late, Ended(101.0)))).passed
+
+
 def test_nothing_to_measure_is_a_failure_with_a_reason() -> None:
     [row] = verdict(good(), "latency.max <= 1s during sunshine").rows
     assert (row.passed, row.actual) == (False, "none")

@@ -95,6 +95,7 @@ expects:
         ("{random: {to: 9s, every: 3s..1s, for: 1s, pick: [link.reset]}}", "ends before it begins"),
         ("{random: {to: 9s, every: 1s, for: 1s, pick: [link.resett]}}", "did you mean 'link.reset'?"),
         ("{random: {to: 9s, every: 1s, for: 1s}}", "timeline.0.random.pick: is missing"),
+        ("{random: {to: 9s, every: 1s, for: 1s, pick: [link.reset, host.disk_full]}}", "without `outbox: durable`"),
         ("{at: 1s, heal: some}", "unknown value 'some'"),
         ("nothing", "must be a mapping"),
     ],
@@ -122,6 +123,7 @@ def test_a_wrong_entry_of_the_timeline_is_told(entry: str, what: str) -> None:
         ("name: minimal", "name: minimal\nmatrix: {sed: 1..3}", "did you mean 'seed'?"),
         ("name: minimal", "name: minimal\nmatrix: {backend: trio}", "must be a list of values"),
         ("name: minimal", "name: minimal\nbroker: {url: 'mqtt://h', session: keep}", "give one of the two"),
+        ("name: minimal", "name: minimal\nbroker: {url: 'mqtts://h'}", "stands before plain TCP only"),
         (
             "name: minimal",
             "name: minimal\nclient: {initial_retry_delay: 400s}",
@@ -133,6 +135,26 @@ def test_a_wrong_entry_of_the_timeline_is_told(entry: str, what: str) -> None:
 )
 def test_a_wrong_value_is_told(old: str, new: str, what: str) -> None:
     assert any(what in problem for problem in problems_of(MINIMAL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("head", "entry", "what"),
+    [
+        (
+            "clock: real",
+            "{at: 1s, fault: tls.stall}",
+            "f.yaml:8:21: timeline.0.fault: tls.stall needs `clock: virtual`",
+        ),
+        (
+            "broker: {url: 'mqtt://anna:secret@h'}",
+            "{random: {to: 9s, every: 1s, for: 1s, pick: [link.reset, {fault: mqtt.no_ack}]}}",
+            "f.yaml:8:62: timeline.0.random.pick.1: mqtt.no_ack can be done to hawk's own broker only, not to h:1883",
+        ),
+    ],
+)
+def test_what_cannot_be_done_where_a_file_is_played_is_told(head: str, entry: str, what: str) -> None:
+    problems = problems_of(with_entry(entry).replace("name: minimal", f"name: minimal\n{head}"))
+    assert problems == [what]
 
 
 def test_an_empty_file_and_one_that_is_no_mapping_are_told() -> None:

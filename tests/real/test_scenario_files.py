@@ -1,0 +1,90 @@
+"""The scenario files by the real clock, against Mosquitto behind hawk's own proxy, in time lapse.
+
+All runs share one event loop: they wait for most of their time. By default those that take ten seconds; `--deep` runs all.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+import pytest
+
+from hawk.scenario.elsewhere import moved
+from hawk.scenario.journal import Journal
+from hawk.scenario.judging import judge
+from hawk.scenario.model import Backend, Scenario
+from hawk.scenario.reading import read_scenario
+from hawk.scenario.real import play_for_real
+from hawk.scenario.shortening import shortened
+from hawk.scenario.variants import variants
+
+FOLDER = Path(__file__).parents[2] / "scenarios"
+QUICK = {"broker_restart": 7, "half_open_link": 7, "refused_credentials": 7}
+"""How many seconds of it each file is shortened to."""
+DEEP = {
+    "broker_flapping": 20,
+    "crash_and_replay": 60,
+    "disk_full": 60,
+    "night_at_sea": 480,
+    "outbox_overflow": 120,
+    "random_weather": 120,
+    "session_forgotten": 60,
+    "slow_broker": 60,
+    "token_expiry": 240,
+}
+ALONE = {"thundering_herd": 75}
+"""A thousand clients keep the loop from everybody else."""
+
+
+class Broker(Protocol):
+    port: int
+
+    @property
+    def url(self) -> str: ...
+
+
+def in_time_lapse(name: str, seconds: float, broker: Broker, backend: Backend) -> Scenario:
+    there = moved(read_scenario(FOLDER / f"{name}.yaml"), clock="real", url=broker.url)
+    [variant] = variants(there, backends=[backend])
+    return shortened(variant, variant.duration_s / seconds)
+
+
+def play_all(chosen: dict[str, int], broker: Broker, backend: Backend) -> Iterator[Journal]:
+    journals: list[Journal] = []
+
+    async def play(scenario: Scenario) -> None:
+        journals.append(await play_for_real(scenario))
+
+    async def program() -> None:
+        async with anyio.create_task_group() as tasks:
+            for name, seconds in chosen.items():
+                tasks.start_soon(play, in_time_lapse(name, seconds, broker, backend))
+
+    anyio.run(program, backend=backend)
+    assert len(journals) == len(chosen)
+    yield from journals
+
+
+def assert_passed(journals: Iterator[Journal]) -> None:
+    verdicts = [judge(journal) for journal in journals]
+    assert [(each.scenario, [row for row in each.rows if not row.passed]) for each in verdicts if not each.passed] == []
+
+
+def test_files_pass_against_mosquitto_in_seconds(mosquitto: Any) -> None:
+    assert_passed(play_all(QUICK, mosquitto, "trio"))
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+@pytest.mark.parametrize("chosen", [DEEP, ALONE], ids=["together", "alone"])
+def test_the_other_files_pass_against_mosquitto(
+    mosquitto: Any, chosen: dict[str, int], backend: Backend, deep: bool
+) -> None:
+    if not deep:
+        pytest.skip("eight minutes by the real clock: --deep")
+    assert_passed(play_all(chosen, mosquitto, backend))
+
+
+def test_every_file_is_one_of_them() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == QUICK.keys() | DEEP.keys() | ALONE.keys()
