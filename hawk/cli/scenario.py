@@ -3,9 +3,8 @@
 Exit code 0 when every run passed, 1 when one did not, 2 when a file or an option is wrong.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -13,13 +12,9 @@ from hawk.cli.documents import document, refuse, write
 from hawk.cli.exit_codes import ExitCode
 from hawk.errors import ConfigInvalid, Problem
 
-if TYPE_CHECKING:
-    from hawk.scenario.model import Backend, Scenario
-
 scenario_app = App(name="scenario", help="Rehearse scripted outages, and judge them.")
 
 Flag = Parameter(negative=())
-_ENDINGS = (".yaml", ".yml")
 _OUT = Path("out")
 
 
@@ -29,6 +24,9 @@ def run(
     seed: int | None = None,
     seeds: str | None = None,
     backend: Literal["trio", "asyncio", "both"] | None = None,
+    clock: Literal["real"] | None = None,
+    broker: str | None = None,
+    shorten: float | None = None,
     report: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     junit: Path | None = None,
@@ -48,6 +46,13 @@ def run(
         Run with each of these seeds: 1..50.
     backend
         Run on this event loop alone, or on both, in the place of the file's.
+    clock
+        Run by the real clock, on sockets, in the place of the file's. What cannot be done there is left out, and told.
+    broker
+        Run by the real clock against the broker at this URL, through hawk's own fault proxy. What cannot be done to it is
+        left out, and told.
+    shorten
+        Run in this fraction of the time: 60 makes a minute of an hour. For the real clock.
     report
         Write each run's picture too, as report.html and report.png, into this folder; journals alone go to `out`.
     as_json
@@ -57,22 +62,19 @@ def run(
     jobs
         How many runs at once; by default one for each core.
     """
-    from hawk.cli.scenario_run import run_scenarios
-    from hawk.scenario.variants import variants
+    from hawk.cli.scenario_choice import Choice, runs_of
+    from hawk.cli.scenario_run import Output, run_scenarios
 
+    choice = Choice(seed=seed, seeds=seeds, backend=backend, clock=clock, broker=broker, shorten=shorten)
+    output = Output(report or _OUT, pages=report is not None, as_json=as_json, junit=junit)
     try:
-        chosen = _seeds(seed, seeds)
-        backends = _backends(backend)
-        scenarios = [
-            variant
-            for path, scenario in _read(files)
-            for variant in variants(scenario, seeds=chosen, backends=backends)
-        ]
+        scenarios = runs_of(files, choice)
+        output.make_ready(scenarios)
+        if jobs is not None and jobs < 1:
+            raise ConfigInvalid([Problem("--jobs", f"must be 1 or more, not {jobs}")])
     except ConfigInvalid as invalid:
         return refuse(invalid)
-    return run_scenarios(
-        scenarios, folder=report or _OUT, pages=report is not None, as_json=as_json, junit=junit, jobs=jobs
-    )
+    return run_scenarios(scenarios, output, jobs=jobs)
 
 
 @scenario_app.command
@@ -84,10 +86,11 @@ def check(*files: Path) -> int:
     files
         Scenario files, or folders of them.
     """
+    from hawk.cli.scenario_choice import read
     from hawk.scenario.variants import variants
 
     try:
-        for path, scenario in _read(files):
+        for path, scenario in read(files):
             runs = len(variants(scenario))
             write(f"{path}: no problems; {runs} run{'s' if runs != 1 else ''}\n")
     except ConfigInvalid as invalid:
@@ -104,13 +107,14 @@ def list_(*files: Path) -> int:
     files
         Scenario files, or folders of them; by default the folder `scenarios`.
     """
+    from hawk.cli.scenario_choice import read
     from hawk.scenario.units import show_duration
     from hawk.scenario.variants import variants
 
     try:
         rows = [
             (scenario.name, show_duration(scenario.duration_s), str(len(variants(scenario))), scenario.about)
-            for _, scenario in _read(files or (Path("scenarios"),))
+            for _, scenario in read(files or (Path("scenarios"),))
         ]
     except ConfigInvalid as invalid:
         return refuse(invalid)
@@ -133,11 +137,12 @@ def show(file: Path, /, *, seed: int | None = None) -> int:
     """
     from dataclasses import replace
 
+    from hawk.cli.scenario_choice import read
     from hawk.scenario.schedule import as_entries, schedule
     from hawk.scenario.writing import scenario_yaml
 
     try:
-        [(_, scenario)] = _read((file,))
+        [(_, scenario)] = read((file,))
     except ConfigInvalid as invalid:
         return refuse(invalid)
     drawn = scenario.seed if seed is None else seed
@@ -180,6 +185,8 @@ def replay(*journals: Path, as_json: Annotated[bool, Parameter(name="--json", ne
     from hawk.scenario.report import show
     from hawk.scenario.sweep import read_journal
 
+    if not journals:
+        return refuse(ConfigInvalid([Problem("hawk scenario replay", "name a journal.jsonl, or the folder of one")]))
     passed = True
     for path in journals:
         try:
@@ -223,52 +230,3 @@ def diff(first: Path, second: Path, /) -> int:
     text = show_difference(*read)
     write(text or "the same\n")
     return ExitCode.FAILED if text else ExitCode.OK
-
-
-def _read(paths: Sequence[Path]) -> "list[tuple[Path, Scenario]]":
-    """Every scenario of those files and folders. Raises `ConfigInvalid` with the problems of all of them."""
-    from hawk.scenario.reading import read_scenario
-
-    problems: list[Problem] = []
-    found: list[tuple[Path, Scenario]] = []
-    if not paths:
-        problems.append(Problem("hawk scenario", "name a scenario file, or a folder of them"))
-    for path in paths:
-        files = sorted(each for each in path.glob("*") if each.suffix in _ENDINGS) if path.is_dir() else [path]
-        if not files:
-            problems.append(Problem(str(path), "holds no scenario file (.yaml)"))
-        for file in files:
-            try:
-                found.append((file, read_scenario(file)))
-            except ConfigInvalid as invalid:
-                problems += invalid.problems
-    if problems:
-        raise ConfigInvalid(problems)
-    return found
-
-
-def _seeds(seed: int | None, seeds: str | None) -> list[int] | None:
-    if seed is not None and seeds is not None:
-        raise ConfigInvalid([Problem("--seed", "stands beside --seeds; give one of the two")])
-    if seed is not None:
-        if seed < 0:
-            raise ConfigInvalid([Problem("--seed", "must be 0 or more")])
-        return [seed]
-    if seeds is None:
-        return None
-    first, dots, last = seeds.partition("..")
-    if not dots or not first.strip().isdigit() or not last.strip().isdigit() or int(last) < int(first):
-        raise ConfigInvalid([Problem("--seeds", f"must be two numbers (1..50), not {seeds!r}")])
-    return list(range(int(first), int(last) + 1))
-
-
-def _backends(backend: str | None) -> "list[Backend] | None":
-    match backend:
-        case "trio":
-            return ["trio"]
-        case "asyncio":
-            return ["asyncio"]
-        case "both":
-            return ["trio", "asyncio"]
-        case _:
-            return None

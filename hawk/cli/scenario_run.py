@@ -2,63 +2,117 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from hawk.cli.exit_codes import ExitCode
 from hawk.cli.scenario_view import junit as as_junit
 from hawk.cli.scenario_view import outcome_json
+from hawk.errors import ConfigInvalid, Problem
 from hawk.scenario.model import Scenario
 from hawk.scenario.report import Ending, show
 from hawk.scenario.report_page import ReportMissing
 from hawk.scenario.sweep import Outcome, read_journal, run_all
-from hawk.scenario.variants import title_of
+from hawk.scenario.variants import folder_of, title_of
 
 _SHRUNK_AT_MOST = 3
 _SHOWN_IN_FULL = 4
 """Up to so many runs are each shown with lanes and table; of more, only those that failed."""
 
 
-def run_scenarios(
-    scenarios: Sequence[Scenario], *, folder: Path, pages: bool, as_json: bool, junit: Path | None, jobs: int | None
-) -> int:
-    """Run them all and tell each verdict as it comes; the exit code. `pages`: write each run's picture too."""
+class Output(NamedTuple):
+    """What becomes of the outcomes. `pages`: each run's picture is written too, beside its journal in `folder`."""
+
+    folder: Path
+    pages: bool = False
+    as_json: bool = False
+    junit: Path | None = None
+
+    def make_ready(self, scenarios: Sequence[Scenario]) -> None:
+        """Make the folders, before anything runs for minutes. Raises `ConfigInvalid` where nothing could be written."""
+        problems = [
+            Problem(str(self.folder / name), f"{count} runs would write there; give the scenarios names of their own")
+            for name, count in Counter(map(folder_of, scenarios)).items()
+            if count > 1
+        ]
+        problems += _why_no_folder(self.folder)
+        if self.junit is not None:
+            problems += _why_no_folder(self.junit.parent)
+            if self.junit.is_dir():
+                problems.append(Problem(str(self.junit), "cannot be written: is a folder"))
+        if self.pages and any(find_spec(name) is None for name in ("altair", "vl_convert")):
+            problems.append(Problem("--report", str(ReportMissing())))
+        if problems:
+            raise ConfigInvalid(problems)
+
+
+def run_scenarios(scenarios: Sequence[Scenario], output: Output, *, jobs: int | None) -> int:
+    """Run them all and tell each verdict as it comes; the exit code.
+
+    Raises `KeyboardInterrupt` after it has told, and written, what was done until then.
+    """
     progress = _Progress(scenarios)
     outcomes: list[Outcome] = []
     try:
-        for outcome in run_all(scenarios, folder, jobs=jobs, on_progress=progress.tell, pages=pages):
+        for outcome in run_all(scenarios, output.folder, jobs=jobs, on_progress=progress.tell, pages=output.pages):
             outcomes.append(outcome)
             progress.done()
             full = len(scenarios) <= _SHOWN_IN_FULL or not outcome.passed
-            _write(outcome_json(outcome) if as_json else _told(outcome) if full else _told_in_a_line(outcome))
-    except ReportMissing as missing:
-        _tell(str(missing))
-        return ExitCode.USAGE
+            _write(outcome_json(outcome) if output.as_json else _told(outcome) if full else _told_in_a_line(outcome))
+    except BaseException as error:
+        if not _is_interrupt(error):
+            raise
+        progress.clear()
+        _summarise(scenarios, outcomes, output, interrupted=True)
+        raise KeyboardInterrupt from None
     finally:
         progress.clear()
-    if junit is not None:
-        junit.parent.mkdir(parents=True, exist_ok=True)
-        junit.write_text(as_junit(outcomes), encoding="utf-8")
-    failed = [outcome for outcome in outcomes if not outcome.passed]
-    for shrunk in _shrink_all(scenarios, failed, folder):
+    failed = _summarise(scenarios, outcomes, output)
+    for shrunk in _shrink_all(scenarios, failed, output.folder):
         _tell(shrunk)
-    if not as_json and len(scenarios) > 1:
-        not_run = len(scenarios) - len(outcomes)
-        _write(
-            f"\n{len(outcomes) - len(failed)} of {len(scenarios)} runs passed"
-            + (f", {not_run} were not begun" if not_run else "")
-            + "".join(f"\n  FAIL {title_of(outcome.scenario)}" for outcome in failed)
-            + "\n"
-        )
     return ExitCode.FAILED if failed else ExitCode.OK
+
+
+def _summarise(
+    scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], output: Output, *, interrupted: bool = False
+) -> list[Outcome]:
+    """Write the file for JUnit, and say how many passed; those that failed."""
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    if output.junit is not None:
+        output.junit.write_text(as_junit(outcomes), encoding="utf-8")
+    if not output.as_json and (len(scenarios) > 1 or interrupted):
+        not_run = len(scenarios) - len(outcomes)
+        left = f", {not_run} were not {'finished' if interrupted else 'begun'}" if not_run else ""
+        failures = "".join(f"\n  FAIL {title_of(outcome.scenario)}" for outcome in failed)
+        _write(f"\n{len(outcomes) - len(failed)} of {len(scenarios)} runs passed{left}{failures}\n")
+    return failed
+
+
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C, alone or in the group of the nursery that it came up in."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
+def _why_no_folder(folder: Path) -> list[Problem]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return [Problem(str(folder), f"cannot be made: {error.strerror}")]
+    return [] if os.access(folder, os.W_OK | os.X_OK) else [Problem(str(folder), "cannot be written")]
 
 
 def _told(outcome: Outcome) -> str:
     """Lanes and table."""
     scenario = outcome.scenario
     if outcome.verdict is None:
-        return f"{title_of(scenario)}\nFAIL: the run raised\n{outcome.error}\n"
-    again = "" if outcome.passed else f"hawk scenario run FILE --seed {scenario.seed} --backend {scenario.backend}"
+        return f"{title_of(scenario)}\nFAIL: the run did not come to its end\n{outcome.error}\n"
+    file = scenario.source or "FILE"
+    again = "" if outcome.passed else f"hawk scenario run {file} --seed {scenario.seed} --backend {scenario.backend}"
     ending = Ending(outcome.cpu_s, str(outcome.page or outcome.journal), again)
     colour = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     return show(read_journal(outcome.journal), colour=colour, ending=ending) + "\n"

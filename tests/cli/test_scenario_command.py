@@ -1,6 +1,11 @@
 """`hawk scenario` as a user types it: what it prints, what it writes, and with which exit code."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 
 from hawk.cli.app import run
+from hawk.scenario.journal import Logged
 from hawk.scenario.sweep import read_journal
 
 GOOD = """\
@@ -24,6 +30,7 @@ expect:
   - {check: state == CONNECTED at end, why: it heals}
 """
 BAD = GOOD.replace("name: good", "name: bad").replace("lost == 0", "{check: connects == 2, abort: true}")
+MUTED = GOOD.replace("name: good", "name: muted").replace("link.reset", "mqtt.no_ack, for: 1s")
 WRONG = GOOD.replace("duration: 5s", "duration: five").replace("expect:", "expects:")
 
 
@@ -52,7 +59,7 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
     found = Shell(tmp_path, capsys)
-    for name, text in (("good", GOOD), ("bad", BAD), ("wrong", WRONG)):
+    for name, text in (("good", GOOD), ("bad", BAD), ("muted", MUTED), ("wrong", WRONG)):
         found.write(f"{name}.yaml", text)
     return found
 
@@ -72,7 +79,7 @@ def test_a_run_that_fails_says_what_and_how_to_see_it_again(shell: Shell) -> Non
     ran = shell.scenario("run", "bad.yaml", "--seed", "3", "--backend", "asyncio")
     assert ran.code == 1
     assert "FAIL 1/2" in ran.out
-    assert "--seed 3 --backend asyncio" in ran.out
+    assert "replay: hawk scenario run bad.yaml --seed 3 --backend asyncio" in ran.out
 
 
 def test_wrong_files_are_told_all_at_once_and_nothing_runs(shell: Shell) -> None:
@@ -91,6 +98,23 @@ def test_wrong_files_are_told_all_at_once_and_nothing_runs(shell: Shell) -> None
         (["run", "none.yaml"], "cannot be read"),
         (["run", "good.yaml", "--seeds", "5..1"], "must be two numbers"),
         (["run", "good.yaml", "--seed", "1", "--seeds", "1..2"], "give one of the two"),
+        (["run", "good.yaml", "--seed", "99999999999999999999"], "must be from 0 to 9223372036854775807"),
+        (["run", "good.yaml", "--seeds", "1..999999999"], "10000 seeds are the most"),
+        (["run", "good.yaml", "--seeds", "\u00b2..\u00b3"], "must be two numbers"),
+        (["run", "good.yaml", "--jobs", "0"], "must be 1 or more, not 0"),
+        (["run", "good.yaml", "--report", "good.yaml/here"], "good.yaml/here: cannot be made: Not a directory"),
+        (["run", "good.yaml", "--junit", "good.yaml/j.xml"], "good.yaml: cannot be made: File exists"),
+        (["run", "good.yaml", "--junit", "."], ".: cannot be written: is a folder"),
+        (["run", "good.yaml", "good.yaml"], "out/good-trio-0: 2 runs would write there"),
+        (["run", "good.yaml", "--shorten", "0.5", "--clock", "real"], "must be from 1 to 100000, not 0.5"),
+        (["run", "good.yaml", "--shorten", "9"], "virtual time needs no shortening: give --clock real or --broker URL"),
+        (["run", "good.yaml", "--broker", "http://h"], "--broker: url must begin with mqtt://"),
+        (["run", "good.yaml", "--broker", "mqtts://h"], "hawk's fault proxy stands before plain TCP only"),
+        (
+            ["run", "muted.yaml", "--broker", "mqtt://u:secret@h"],
+            "muted.yaml:8:21: timeline.0.fault: left out: mqtt.no_ack",
+        ),
+        (["replay"], "name a journal.jsonl"),
         (["replay", "good.yaml"], "is not a record of a journal"),
         (["replay", "none"], "cannot be read"),
         (["diff", "none", "none"], "cannot be read"),
@@ -98,8 +122,9 @@ def test_wrong_files_are_told_all_at_once_and_nothing_runs(shell: Shell) -> None
 )
 def test_wrong_usage_ends_with_2(shell: Shell, arguments: list[str], what: str) -> None:
     ran = shell.scenario(*arguments)
-    assert ran.code == 2
+    assert (ran.code, ran.out) == (2, "")
     assert what in ran.err
+    assert "secret" not in ran.err
 
 
 def test_a_sweep_is_told_as_json_and_junit_and_a_breach_of_an_abort_ends_it(shell: Shell) -> None:
@@ -148,3 +173,51 @@ def test_show_writes_out_what_the_seed_draws(shell: Shell) -> None:
     assert shown.count("fault: link.refuse, for: ") == 4
     shell.write("shown.yaml", shown)
     assert shell.scenario("check", "shown.yaml").code == 0
+
+
+def test_a_file_runs_by_the_real_clock_in_a_fraction_of_its_time(shell: Shell) -> None:
+    shell.write("both.yaml", GOOD.replace("timeline:", "timeline:\n  - {at: 1s, fault: tls.stall, for: 1s, as: tls}"))
+    ran = shell.scenario("run", "both.yaml", "--clock", "real", "--shorten", "4")
+    assert ran.code == 0
+    assert "real clock" in ran.out
+    assert ran.err == "both.yaml:8:21: timeline.0.fault: left out: tls.stall needs `clock: virtual`\n"
+    journal = read_journal(shell.folder / "out" / "good-trio-0")
+    assert journal.header.duration_s == 1.25
+    assert [each.fields for each in journal.of(Logged) if each.event == "left out"] == [{"what": ran.err.strip()}]
+
+
+def is_gone(group: int) -> bool:
+    """Whether every process of the group has ended, or does in a moment."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_a_sweep_and_says_what_was_done(shell: Shell, jobs: str) -> None:
+    shell.write("long.yaml", GOOD.replace("duration: 5s", "duration: 30m"))
+    command = [sys.executable, "-m", "hawk", "scenario", "run", "long.yaml", "--seeds", "1..200", "--jobs", jobs]
+    child = subprocess.Popen(
+        [*command, "--junit", "junit.xml"],
+        cwd=shell.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with child:
+        assert child.stdout is not None
+        assert "PASS" in child.stdout.readline()
+        # As a terminal does: every process of the group.
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (130, "")
+    told = out.splitlines()[-1]
+    assert "of 200 runs passed" in told
+    assert "were not finished" in told
+    assert ElementTree.parse(shell.folder / "junit.xml").getroot().findall("testcase")
+    assert is_gone(child.pid)
