@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from hawk.scenario.expectations import METRICS, parse
 from hawk.scenario.journal import (
     Accepted,
     Attempted,
@@ -138,6 +139,10 @@ def test_a_metric_passes_and_its_doctored_twin_fails(
     assert met.passed, met
     broken = verdict(doctor(good()), expectation)
     assert not broken.passed, broken
+
+
+def test_every_metric_has_such_a_pair() -> None:
+    assert {parse(text).metric for text, _ in CASES} == METRICS.keys()
 
 
 def test_a_message_whose_fate_was_told_is_not_lost() -> None:

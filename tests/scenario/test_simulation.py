@@ -1,5 +1,10 @@
 """One run: the same seed writes the same bytes, whatever the weather, on both backends."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from hawk.scenario.journal import Journal, Logged
@@ -61,6 +66,20 @@ def test_one_seed_writes_the_same_journal_twice_and_another_writes_another(backe
     assert written(first) != written(simulate(stormy(2, backend)))
     verdict = judge(first)
     assert verdict.passed, verdict
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+def test_the_journal_hangs_on_nothing_but_the_seed(backend: Backend, tmp_path: Path) -> None:
+    """Not on the process, the hashes of its texts or the places of its objects in memory."""
+    (tmp_path / "stormy.yaml").write_text(STORMY)
+    told = []
+    for hash_seed, clutter in (("1", 0), ("2", 100_000)):
+        program = f"clutter = [object() for _ in range({clutter})]\nfrom hawk.cli import main\nmain()\n"
+        command = [sys.executable, "-c", program, "scenario", "run", "stormy.yaml", "--seed", "5", "--backend", backend]
+        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+        told.append((tmp_path / "out" / f"stormy-{backend}-5" / "journal.jsonl").read_bytes())
+    assert told[0] == told[1]
 
 
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
