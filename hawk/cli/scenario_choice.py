@@ -8,7 +8,8 @@ from hawk.cli.documents import complain_of
 from hawk.errors import ConfigInvalid, Problem
 from hawk.scenario.elsewhere import moved
 from hawk.scenario.model import Backend, Scenario
-from hawk.scenario.reading import LARGEST_SEED, MOST_VARIANTS, broker_url, read_scenario
+from hawk.scenario.readers import LARGEST_SEED, broker_url
+from hawk.scenario.reading import MOST_VARIANTS, read_scenario
 from hawk.scenario.shortening import shortened
 from hawk.scenario.variants import variants
 

@@ -10,33 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hawk.config import Config
-from hawk.connecting import Transport
-from hawk.core.topics import validate_filter, validate_topic
-from hawk.errors import ConfigInvalid, MessageInvalid, Problem
-from hawk.scenario import units
+from hawk.errors import ConfigInvalid, Problem
+from hawk.scenario import readers, units
 from hawk.scenario.elsewhere import labels_in, misfits
 from hawk.scenario.expectations import Expectation, NoExpectation, labels_of, parse
-from hawk.scenario.model import SECRETS, AbortIf, BrokerPart, Scenario, TimelineEntry, Traffic
+from hawk.scenario.model import SECRETS, BrokerPart, FaultEntry, Scenario, TimelineEntry, Traffic
 from hawk.scenario.reading_timeline import read_timeline
 from hawk.scenario.sections import Section, one_of, text, truth, unknown, whole
 from hawk.service.located import Item, legible, places_in
-from hawk.service.schema import FILE_ONLY, SETTINGS, Wrong, check
+from hawk.service.schema import FILE_ONLY, SETTINGS
 from hawk.service.yaml_reading import read_yaml
 
-LONGEST_S = 30 * 86_400.0
 MOST_CLIENTS = 10_000
 MOST_VARIANTS = 10_000
-LARGEST_SEED = 2**63 - 1
-DURATIONS = frozenset(
-    {"initial_retry_delay", "max_retry_delay", "connection_timeout", "health_check_interval"}
-    | {name for name in SETTINGS if name.endswith("_s")}
-)
-"""Settings of hawk that a scenario may write with a unit."""
-SIZES = frozenset({"message_queue_bytes", "max_packet_size"})
+MOST_MESSAGES = 10_000_000
 
 _DEEPEST = 8
-_NAME = re.compile(r"[\w][\w.-]*\Z")
-_ABORT = re.compile(r"\s*(queue\.depth|queue\.bytes)\s*(<=|>=|<|>)\s*(\S+)(?:\s+for\s+(\S+))?\s*\Z")
 _SEEDS = re.compile(r"\s*([0-9]+)\s*\.\.\s*([0-9]+)\s*\Z")
 _NOTHING = Scenario("", 1.0)
 
@@ -74,7 +63,7 @@ class _Reading:
 
     def scenario(self) -> Scenario:
         top = self._top
-        top.need("hawk", _version, 1)
+        top.need("hawk", readers.format_version, 1)
         broker = self._broker()
         timeline_items = top.entries("timeline")
         clock: Literal["virtual", "real"] = (
@@ -83,10 +72,10 @@ class _Reading:
         settings, outbox = self._client()
         timeline = read_timeline(timeline_items, self._problems)
         scenario = Scenario(
-            name=top.need("name", _name, "unnamed"),
+            name=top.need("name", readers.scenario_name, "unnamed"),
             about=top.take("about", text, ""),
-            seed=top.take("seed", whole(0, LARGEST_SEED), 0),
-            duration_s=top.need("duration", _duration, LONGEST_S),
+            seed=top.take("seed", whole(0, readers.LARGEST_SEED), 0),
+            duration_s=top.need("duration", readers.script_length, readers.LONGEST_S),
             clock="real" if broker.url else clock,
             broker=broker,
             settings=settings,
@@ -97,7 +86,7 @@ class _Reading:
             ),
             timeline=tuple(entry for entry in timeline if entry is not None),
             matrix=self._matrix(),
-            abort_if=top.take("abort_if", _abort_if, None),
+            abort_if=top.take("abort_if", readers.abort_if, None),
             places=self._places,
         )
         expectations = self._expectations(scenario.timeline)
@@ -113,7 +102,7 @@ class _Reading:
         sessions: Literal["keep", "lose"] = (
             "lose" if section.take("session", one_of("keep", "lose"), "") == "lose" else "keep"
         )
-        url = section.take("url", broker_url, None)
+        url = section.take("url", readers.broker_url, None)
         if url is not None and ("kind" in section or "session" in section):
             section.problem_at(
                 "url", "stands beside `kind` or `session`, which are hawk's own broker's; give one of the two"
@@ -126,11 +115,11 @@ class _Reading:
         if section is None:
             return {}, "memory"
         durable = section.take("outbox", one_of("memory", "durable"), "memory") == "durable"
-        section.take("version", _protocol_version, 5)
+        section.take("version", readers.protocol_version, 5)
         settings: dict[str, Any] = {}
         for name in SETTINGS:
             if name in section and name not in ("outbox", "version"):
-                value = section.take(name, _setting(name), None)
+                value = section.take(name, readers.setting(name), None)
                 if name not in FILE_ONLY and (value is not None or SETTINGS[name].may_be_null):
                     settings[name] = value
         section.finish(also=SETTINGS)
@@ -143,7 +132,7 @@ class _Reading:
 
     def _traffic(self, section: Section) -> Traffic:
         publishes = "pub" in section
-        topic = section.take("pub", _topic, "t") if publishes else section.need("sub", _filter, "t")
+        topic = section.take("pub", readers.topic, "t") if publishes else section.need("sub", readers.topic_filter, "t")
         if publishes and "sub" in section:
             section.item("sub")
             section.problem_at("sub", "stands beside `pub`; give each an entry of its own")
@@ -160,7 +149,7 @@ class _Reading:
             if stop_s is not None and stop_s <= start_s:
                 section.problem_at("stop", "must be later than `start`")
             traffic = traffic._replace(
-                size_bytes=section.take("size", _payload_size, 16),
+                size_bytes=section.take("size", readers.payload_size, 16),
                 retain=section.take("retain", truth, False),
                 start_s=start_s,
                 stop_s=stop_s,
@@ -181,7 +170,7 @@ class _Reading:
                 what = "an axis names its runs, and a credential must not be told; set it under `client`"
                 self._problems.append(item.key_at.problem(section.name_of(key), what))
                 continue
-            reader = _axis(key)
+            reader = readers.axis(key)
             if reader is None:
                 axes = ("backend", "seed", *(f"client.{name}" for name in SETTINGS))
                 self._problems.append(item.key_at.problem(section.name_of(key), unknown("axis", key, axes)))
@@ -197,6 +186,9 @@ class _Reading:
     def _axis_values(self, section: Section, item: Item, reader: Callable[[object], Any], key: str) -> tuple[Any, ...]:
         if key == "seed" and isinstance(item.value, str) and (span := _SEEDS.match(item.value)) is not None:
             seeds = range(int(span[1]), int(span[2]) + 1)
+            if not seeds:
+                section.problem(item, "ends before it begins")
+                return ()
             if len(seeds) > MOST_VARIANTS:
                 section.problem(item, f"more than {MOST_VARIANTS} seeds")
                 return ()
@@ -210,10 +202,12 @@ class _Reading:
                 values.append(reader(each.value))
             except ValueError as error:
                 self._problems.append(each.value_at.problem(f"matrix.{key}.{place}", str(error)))
+        if len({repr(value) for value in values}) < len(values):
+            section.problem(item, "holds a value twice")
         return tuple(values)
 
     def _expectations(self, timeline: tuple[TimelineEntry, ...]) -> tuple[Expectation, ...]:
-        labels = labels_in(timeline)
+        labels, expected = labels_in(timeline), self._top.item("expect")
         found: list[Expectation] = []
         for place, item in enumerate(self._top.entries("expect")):
             path, at = f"expect.{place}", item.value_at
@@ -237,6 +231,8 @@ class _Reading:
             ]
         if "expect" not in self._top:
             self._top.need("expect", text, "")
+        elif expected is not None and expected.value in ([], None):
+            self._top.problem_at("expect", "expects nothing, so that nothing could fail: give at least `lost == 0`")
         return tuple(found)
 
     def _look_across(self, scenario: Scenario, timeline: tuple[TimelineEntry | None, ...], items: list[Item]) -> None:
@@ -248,106 +244,27 @@ class _Reading:
                 at_s = entry.take("at", _or_zero, 0.0)
                 if "duration" in self._top and at_s >= scenario.duration_s:
                     entry.problem_at("at", "is not before the end of the script (`duration`)")
+        for place, each in enumerate(timeline):
+            client = each.fault.arguments.get("client", 0) if isinstance(each, FaultEntry) else 0
+            if client > scenario.clients:
+                what = f"there is no client {client}: the file has {scenario.clients}"
+                self._problems.append(scenario.problem_at(f"timeline.{place}.client", what))
+        self._look_at_traffic(scenario)
+
+    def _look_at_traffic(self, scenario: Scenario) -> None:
         if not any(each.rate is not None for each in scenario.traffic):
             self._top.problem_at("traffic", "nothing is published: give at least one {pub: topic, rate: 1/s}")
-
-
-def _axis(key: str) -> Callable[[object], Any] | None:
-    """How one value of an axis is read; None for an axis that there is not."""
-    if key == "backend":
-        return one_of("trio", "asyncio")
-    if key == "seed":
-        return whole(0, LARGEST_SEED)
-    name = key.removeprefix("client.")
-    return _setting(name) if name != key and name in SETTINGS and name not in FILE_ONLY else None
-
-
-def _setting(name: str) -> Callable[[object], Any]:
-    """One of hawk's own settings, by hawk's own rules, and a duration or a size with its unit."""
-
-    def read(value: object) -> Any:
-        given: object = [each.value for each in value] if isinstance(value, list) else value
-        if isinstance(value, str) and name in DURATIONS:
-            seconds = units.duration_s(value)
-            given = int(seconds) if seconds.is_integer() else seconds
-        elif isinstance(value, str) and name in SIZES:
-            given = units.size_bytes(value)
-        checked = check(name, given)
-        if not isinstance(checked, Wrong):
-            return checked
-        raise ValueError(checked.what)
-
-    return read
-
-
-def _version(value: object) -> int:
-    if value == 1 and not isinstance(value, bool):
-        return 1
-    raise ValueError("must be 1, the version of this format")
-
-
-def _protocol_version(value: object) -> int:
-    if value == 5 and not isinstance(value, bool):
-        return 5
-    raise ValueError("must be 5: rehearsals speak MQTT 5")
-
-
-def _name(value: object) -> str:
-    name = text(value)
-    if not _NAME.match(name):
-        raise ValueError("must be letters, digits, - and _: reports are named after it")
-    return name
-
-
-def _duration(value: object) -> float:
-    found = units.duration_s(value)
-    if not 0 < found <= LONGEST_S:
-        raise ValueError("must be longer than nothing, and at most 30d")
-    return found
-
-
-def _payload_size(value: object) -> int:
-    size = units.size_bytes(value)
-    if size > 1_000_000:
-        raise ValueError("must be at most 1MB")
-    return size
-
-
-def _topic(value: object) -> str:
-    return _valid(value, validate_topic)
-
-
-def _filter(value: object) -> str:
-    return _valid(value, validate_filter)
-
-
-def _valid(value: object, validate: Callable[[object], str]) -> str:
-    topic = text(value)
-    try:
-        validate(topic.replace("{i}", "1"))
-    except MessageInvalid as error:
-        raise ValueError(str(error)) from None
-    return topic
-
-
-def broker_url(value: object) -> str:
-    """The URL of a broker that the proxy can stand before. Raises ValueError with a sentence."""
-    try:
-        [endpoint] = Config.from_url(text(value)).addresses
-    except ConfigInvalid as invalid:
-        raise ValueError("; ".join(f"{problem.key} {problem.what}" for problem in invalid.problems)) from None
-    if endpoint.transport is not Transport.TCP:
-        raise ValueError("must be mqtt://host:port: hawk's fault proxy stands before plain TCP only")
-    return str(value)
-
-
-def _abort_if(value: object) -> AbortIf | None:
-    found = _ABORT.match(value) if isinstance(value, str) else None
-    if found is None:
-        raise ValueError("not a condition (try queue.depth > 19000 for 10m, queue.bytes > 1MB)")
-    is_depth = found[1] == "queue.depth"
-    limit = units.count(found[3]) if is_depth else units.size_bytes(found[3])
-    return AbortIf(" ".join(str(value).split()), found[1], found[2], limit, units.duration_s(found[4] or 0))
+        if "duration" not in self._top:
+            return
+        for place, each in enumerate(scenario.traffic):
+            if each.rate is not None and each.start_s >= scenario.duration_s:
+                what = "is not before the end of the script (`duration`)"
+                self._problems.append(scenario.problem_at(f"traffic.{place}.start", what))
+            elif each.rate is not None and each.clients * each.rate.messages * scenario.duration_s > (
+                MOST_MESSAGES * each.rate.every_s
+            ):
+                what = f"makes more than {MOST_MESSAGES:,} messages in the whole script"
+                self._problems.append(scenario.problem_at(f"traffic.{place}.rate", what))
 
 
 def _or_zero(value: object) -> float:

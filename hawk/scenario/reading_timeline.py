@@ -111,6 +111,8 @@ def _random(entry: Section) -> RandomEntry | None:
     pick = [_picked(section, place, item) for place, item in enumerate(section.entries("pick"))]
     if "pick" not in section:
         section.need("pick", text, "")
+    elif not pick:
+        section.problem_at("pick", "holds no fault to pick from")
     section.finish(also=_OF_RANDOM)
     found = tuple(fault for fault in pick if fault is not None)
     return RandomEntry(from_s, to_s, every, lasting, found) if found else None

@@ -6,7 +6,8 @@ from typing import Any
 from hawk.scenario.expectations import METRICS
 from hawk.scenario.fault_kinds import FAULT_KINDS, Argument
 from hawk.scenario.model import WAYS
-from hawk.scenario.reading import DURATIONS, MOST_CLIENTS, SIZES
+from hawk.scenario.readers import DURATIONS, SIZES
+from hawk.scenario.reading import MOST_CLIENTS
 from hawk.service.files import SECTION
 from hawk.service.schema import FILE_ONLY, SETTINGS
 from hawk.service.schema import json_schema as settings_schema

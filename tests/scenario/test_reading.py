@@ -94,6 +94,8 @@ expects:
         ("{random: {to: 9s, every: 0s, for: 1s, pick: [link.reset]}}", "must be longer than nothing"),
         ("{random: {to: 9s, every: 3s..1s, for: 1s, pick: [link.reset]}}", "ends before it begins"),
         ("{random: {to: 9s, every: 1s, for: 1s, pick: [link.resett]}}", "did you mean 'link.reset'?"),
+        ("{random: {to: 9s, every: 1s, for: 1s, pick: []}}", "timeline.0.random.pick: holds no fault to pick from"),
+        ("{at: 1s, fault: client.crash, client: 7}", "timeline.0.client: there is no client 7: the file has"),
         ("{random: {to: 9s, every: 1s, for: 1s}}", "timeline.0.random.pick: is missing"),
         ("{random: {to: 9s, every: 1s, for: 1s, pick: [link.reset, host.disk_full]}}", "without `outbox: durable`"),
         ("{at: 1s, heal: some}", "unknown value 'some'"),
@@ -118,6 +120,10 @@ def test_a_wrong_entry_of_the_timeline_is_told(entry: str, what: str) -> None:
         ("lost == 0", "lost(colour=red) == 0", "unknown filter"),
         ("lost == 0", "lost == 0 during calm", "lost is of the whole run"),
         ("rate: 1/s", "qos: 1", "traffic.0.rate: is missing"),
+        ("rate: 1/s", "rate: 1/s, start: 2h", "traffic.0.start: is not before the end of the script"),
+        ("rate: 1/s", "rate: 100000000/s", "traffic.0.rate: makes more than 10,000,000 messages in the whole script"),
+        ("name: minimal", "name: minimal\nmatrix: {seed: 5..1}", "matrix.seed: ends before it begins"),
+        ("name: minimal", "name: minimal\nmatrix: {seed: [1, 2, 1]}", "matrix.seed: holds a value twice"),
         ("rate: 1/s", "rate: 1/s, qos: 3", "must be a whole number from 0 to 2"),
         ("a/{i}", "a/#", "traffic.0.pub"),
         ("name: minimal", "name: minimal\nmatrix: {sed: 1..3}", "did you mean 'seed'?"),
@@ -155,6 +161,13 @@ def test_a_wrong_value_is_told(old: str, new: str, what: str) -> None:
 def test_what_cannot_be_done_where_a_file_is_played_is_told(head: str, entry: str, what: str) -> None:
     problems = problems_of(with_entry(entry).replace("name: minimal", f"name: minimal\n{head}"))
     assert problems == [what]
+
+
+@pytest.mark.parametrize("nothing", ["[]", ""])
+def test_a_file_that_expects_nothing_is_told(nothing: str) -> None:
+    head, _, _ = MINIMAL.partition("expect:")
+    [problem] = problems_of(f"{head}expect: {nothing}\n")
+    assert "expects nothing, so that nothing could fail" in problem
 
 
 def test_an_empty_file_and_one_that_is_no_mapping_are_told() -> None:
