@@ -146,7 +146,7 @@ class Deliveries:
         """A PUBREL: answered when the inbox has forgotten the identifier, or at once if nobody knows it."""
         if self.acknowledgements.release(identifier):
             self.inbox.released(identifier)
-        else:
+        elif not self.inbox.awaits_forgetting(identifier):
             decisions.packets.append(completion(identifier, found=False))
 
     def completed(self, identifiers: Iterable[int]) -> list[Acknowledgement]:

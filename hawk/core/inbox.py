@@ -26,8 +26,8 @@ class Batch:
     to_deliver: list[Arrival] = field(default_factory=list)
     """Those of QoS 2 that are kept first, and those of QoS 1 that came behind them."""
     to_settle: list[Arrival] = field(default_factory=list)
-    to_complete: list[int] = field(default_factory=list)
-    """Identifiers that a PUBREL of the present link released."""
+    to_complete: dict[int, None] = field(default_factory=dict)
+    """Identifiers that a PUBREL of the present link released, each once."""
 
     @property
     def changes(self) -> InboxCommit:
@@ -91,7 +91,15 @@ class Inbox:
     def released(self, identifier: int) -> None:
         """Its PUBREL came: forget it before the PUBCOMP, or the next message of that identifier is taken for a repeat."""
         self._delete(identifier)
-        self._next.to_complete.append(identifier)
+        self._next.to_complete[identifier] = None
+
+    def awaits_forgetting(self, identifier: int) -> bool:
+        """Let a PUBCOMP wait for what another PUBREL began, perhaps on an earlier link; False if there is no such thing."""
+        for batch in (self._next, self._under_way):
+            if batch is not None and identifier in batch.delete:
+                batch.to_complete[identifier] = None
+                return True
+        return False
 
     def forget_session(self) -> None:
         """The broker has: every record is void."""
@@ -175,5 +183,5 @@ def _joined(first: Batch, then: Batch) -> Batch:
         first.join | then.join,
         first.to_deliver + then.to_deliver,
         first.to_settle + then.to_settle,
-        first.to_complete + then.to_complete,
+        first.to_complete | then.to_complete,
     )

@@ -13,7 +13,7 @@ from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.filters import FIRST_IDENTIFIER, LAST_IDENTIFIER, MOST_FILTERS
 from hawk.core.holders import Decisions, Overrun
 from hawk.core.subscriptions import Subscriptions
-from hawk.messages import Delivered, Subscribe, Transmit
+from hawk.messages import Delivered, InboxCommit, Subscribe, Transmit
 from hawk.packets import (
     AckKind,
     Acknowledgement,
@@ -116,6 +116,15 @@ class App:
     def arrive(self, *packets: Inbound, now: float = 0.0) -> Decisions:
         self.core.now = now
         self.core.incoming(self.lane, packets, now)
+        return self.core.take()
+
+    def keep_slowly(self) -> None:
+        """From now on the inbox has kept something when the test says so: `app.kept()`."""
+        self.core = self.core.bare
+
+    def kept(self, *, now: float = 0.0) -> Decisions:
+        """The inbox has done its commit."""
+        self.core.committed(now)
         return self.core.take()
 
     def granted(self, decisions: Decisions, code: int = 1) -> Decisions:
@@ -686,6 +695,33 @@ def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for
     app.subscribe("a")
     assert deliveries(app.core.take()) == []
     assert isinstance(unsubscribe, UnsubscribeRequest)
+
+
+def test_a_pubrel_is_answered_when_its_identifier_is_forgotten_also_on_the_next_link() -> None:
+    """Sooner, the broker would use it for another message, which a crash would make a repeat of this one."""
+    app = receiving("a")
+    app.core.handled(1, (app.given(app.arrive(publish(qos=2)), 1)[0].delivery,))
+    app.core.take()
+    app.keep_slowly()
+    assert app.arrive(PUBREL).commit == InboxCommit(delete=(1,))
+    app.up(RESUMED)
+    assert app.arrive(PUBREL, PUBREL).packets == []
+    assert app.kept().packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
+    assert app.arrive(PUBREL).packets == [Acknowledgement(AckKind.PUBCOMP, 1, 0x92)]
+
+
+def test_a_pubrel_on_the_next_link_is_answered_once_a_disk_that_failed_keeps_again() -> None:
+    app = receiving("a")
+    app.core.handled(1, (app.given(app.arrive(publish(qos=2)), 1)[0].delivery,))
+    app.core.take()
+    app.keep_slowly()
+    app.arrive(PUBREL)
+    app.core.commit_failed(0.0)
+    app.up(RESUMED)
+    assert app.arrive(PUBREL).packets == []
+    app.core.tick(1.0)
+    assert app.core.take().commit == InboxCommit(delete=(1,))
+    assert app.kept(now=1.0).packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
 
 
 def test_after_a_message_of_qos_2_was_set_aside_its_identifier_names_another() -> None:
