@@ -4,7 +4,7 @@ It ends as handled, rejected, abandoned or dropped; one that is returned is give
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hawk.config import Config
 from hawk.core.acknowledgements import Acknowledgements, completion
@@ -97,7 +97,7 @@ class Deliveries:
 
     # ---------------------------------------------------------------------------------- what arrives
 
-    def arrive(self, packet: Delivery, now: float, decisions: Decisions, *, leaving: Iterable[str] = ()) -> bool:
+    def arrive(self, packet: Delivery, now: float, decisions: Decisions, *, leaving: Collection[str] = ()) -> bool:
         """Give it to every holder that it is for; False when hawk cannot keep what comes beyond its Receive Maximum.
 
         Beyond it, because brokers in wide use exceed it (section 3.3.4 forbids that): to hang up would bring the
@@ -122,6 +122,9 @@ class Deliveries:
         self._received += 1
         arrival = Arrival(Delivered(number, message, redelivered, key or f"{self._run}-{number}"), identifier, named)
         if identifier:
+            if leaving:
+                # As of now, however long the inbox takes: what came before its filter was left waits for somebody.
+                arrival.unwanted = any(matches(each, message.topic) for each in leaving)
             self._kept += 1
             self._kept_bytes += message.size_bytes
             self.acknowledgements.expect(arrival)
@@ -134,13 +137,13 @@ class Deliveries:
                 arrival.waiting += 1
                 self.inbox.hold(arrival)
                 return True
-        self._give(arrival, now, decisions, leaving)
+        self._give(arrival, now, decisions)
         return True
 
-    def kept(self, arrival: Arrival, now: float, decisions: Decisions, *, leaving: Iterable[str] = ()) -> None:
+    def kept(self, arrival: Arrival, now: float, decisions: Decisions) -> None:
         """The inbox has a message of QoS 2, and those before this one: now it may be given."""
         arrival.waiting -= 1
-        self._give(arrival, now, decisions, leaving)
+        self._give(arrival, now, decisions)
 
     def release(self, identifier: int, decisions: Decisions) -> None:
         """A PUBREL: answered when the inbox has forgotten the identifier, or at once if nobody knows it."""
@@ -220,10 +223,8 @@ class Deliveries:
 
     # ------------------------------------------------------------------------------------------ inside
 
-    def _give(self, arrival: Arrival, now: float, decisions: Decisions, leaving: Iterable[str]) -> None:
-        message = arrival.message
-        holders = self.routes.route(message, arrival.named)
-        for holder in holders:
+    def _give(self, arrival: Arrival, now: float, decisions: Decisions) -> None:
+        for holder in self.routes.route(arrival.message, arrival.named):
             arrival.waiting += 1
             arrival.given += 1
             self._busy[holder.number] = holder
@@ -238,7 +239,7 @@ class Deliveries:
                         self._end_if_done(dropped)
         if not arrival.waiting:
             # What the broker sends for a filter that is being left, nobody will come for.
-            if arrival.identifier and not any(matches(each, message.topic) for each in leaving):
+            if arrival.identifier and not arrival.unwanted:
                 self._park(arrival, now)
             else:
                 arrival.dropped = True

@@ -110,12 +110,13 @@ class Holder:
 class Arrival:
     """One PUBLISH that came. It ends when nobody has it unhandled and it waits for nobody; its payload is then let go.
 
-    `settled`: it may be acknowledged, which at QoS 2 is when the inbox has kept that it ended.
+    `settled`: it may be acknowledged, which at QoS 2 is when the inbox has kept that it ended. `unwanted`: it came for a
+    filter that was being left, so it waits for nobody.
     """
 
     __slots__ = (
         *("abandoned", "delivered", "dropped", "ended", "given", "given_again", "identifier", "message", "named"),
-        *("rejected", "returns", "settled", "waiting"),
+        *("rejected", "returns", "settled", "unwanted", "waiting"),
     )
 
     def __init__(self, delivered: Delivered, identifier: int, named: tuple[int, ...]) -> None:
@@ -124,7 +125,7 @@ class Arrival:
         self.identifier = identifier
         self.named = named
         self.waiting = self.given = self.returns = 0
-        self.ended = self.settled = self.dropped = self.rejected = self.abandoned = False
+        self.ended = self.settled = self.dropped = self.rejected = self.abandoned = self.unwanted = False
         self.given_again: tuple[int, ...] = ()
 
     @property

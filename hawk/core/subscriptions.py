@@ -246,7 +246,7 @@ class Subscriptions:
     def _deliver(self, arrivals: Iterable[Arrival], now: float) -> None:
         if not self._stopped:
             for arrival in arrivals:
-                self._arrivals.kept(arrival, now, self._decisions, leaving=self._wire.leaving)
+                self._arrivals.kept(arrival, now, self._decisions)
 
     @property
     def _grace_ends(self) -> float:

@@ -697,6 +697,31 @@ def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for
     assert isinstance(unsubscribe, UnsubscribeRequest)
 
 
+@pytest.mark.parametrize("behind", [(), (publish(qos=1, identifier=2),)])
+def test_what_came_before_its_filter_was_left_waits_for_somebody_however_slow_the_inbox(
+    behind: tuple[Delivery, ...],
+) -> None:
+    app = receiving("a")
+    app.keep_slowly()
+    assert len(app.arrive(publish(qos=2), *behind).packets) == 0
+    app.core.unsubscribe(1, 0.0)
+    assert [type(one) for one in app.core.take().packets] == [UnsubscribeRequest]
+    assert app.kept().commit is None, "nothing has ended"
+    successor = app.subscribe("a")
+    assert len(app.given(app.core.take(), successor)) == 1 + len(behind)
+
+
+def test_what_came_while_its_filter_was_left_waits_for_nobody_however_slow_the_inbox() -> None:
+    app = receiving("a")
+    app.core.unsubscribe(1, 0.0)
+    left = app.core.take()
+    app.keep_slowly()
+    app.arrive(publish(qos=2))
+    app.granted(left)
+    assert app.kept().commit is not None
+    assert app.kept().packets == [pubrec(1)]
+
+
 def test_a_pubrel_is_answered_when_its_identifier_is_forgotten_also_on_the_next_link() -> None:
     """Sooner, the broker would use it for another message, which a crash would make a repeat of this one."""
     app = receiving("a")
