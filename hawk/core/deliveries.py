@@ -143,6 +143,8 @@ class Deliveries:
     def kept(self, arrival: Arrival, now: float, decisions: Decisions) -> None:
         """The inbox has a message of QoS 2, and those before this one: now it may be given."""
         arrival.waiting -= 1
+        holders = self.routes.route(arrival.message, arrival.named)
+        arrival.given_later = tuple(holder.number for holder in holders if _has_not_had(holder, arrival))
         self._give(arrival, now, decisions)
 
     def release(self, identifier: int, decisions: Decisions) -> None:
@@ -283,7 +285,7 @@ class Deliveries:
     def _give_again(self, holder: Holder, arrival: Arrival, decisions: Decisions) -> None:
         arrival.waiting += 1
         arrival.given += 1
-        arrival.given_again += (holder.number,)
+        arrival.given_later += (holder.number,)
         self._busy[holder.number] = holder
         holder.unhandled[arrival.number] = arrival
         hand_over(holder, arrival, decisions)
@@ -320,7 +322,7 @@ class Deliveries:
 
 
 def _has_not_had(holder: Holder, arrival: Arrival) -> bool:
-    return arrival.number < holder.since and holder.number not in arrival.given_again
+    return arrival.number < holder.since and holder.number not in arrival.given_later
 
 
 def _most(slots: list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:

@@ -115,7 +115,7 @@ class Arrival:
     """
 
     __slots__ = (
-        *("abandoned", "delivered", "dropped", "ended", "given", "given_again", "identifier", "message", "named"),
+        *("abandoned", "delivered", "dropped", "ended", "given", "given_later", "identifier", "message", "named"),
         *("rejected", "returns", "settled", "unwanted", "waiting"),
     )
 
@@ -126,7 +126,7 @@ class Arrival:
         self.named = named
         self.waiting = self.given = self.returns = 0
         self.ended = self.settled = self.dropped = self.rejected = self.abandoned = self.unwanted = False
-        self.given_again: tuple[int, ...] = ()
+        self.given_later: tuple[int, ...] = ()
 
     @property
     def number(self) -> int:

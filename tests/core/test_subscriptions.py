@@ -697,6 +697,21 @@ def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for
     assert isinstance(unsubscribe, UnsubscribeRequest)
 
 
+def test_who_comes_while_a_message_is_being_kept_is_given_it_once() -> None:
+    """And not once more when another one leaves: it would be unhandled for ever."""
+    app = receiving("a")
+    app.keep_slowly()
+    app.arrive(publish(qos=2))
+    later = app.subscribe("a")
+    decisions = app.kept()
+    assert [len(app.given(decisions, number)) for number in (1, later)] == [1, 1]
+    app.core.unsubscribe(1, 0.0)
+    assert deliveries(app.core.take()) == []
+    app.core.tick(RETURN_GRACE_S)
+    app.core.handled(later, (1,))
+    assert app.core.counters.unhandled == 0
+
+
 @pytest.mark.parametrize("behind", [(), (publish(qos=1, identifier=2),)])
 def test_what_came_before_its_filter_was_left_waits_for_somebody_however_slow_the_inbox(
     behind: tuple[Delivery, ...],
