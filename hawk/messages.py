@@ -585,12 +585,14 @@ ToSubscriptionKeeper = (
 class InboxRecord(NamedTuple):
     """A QoS 2 message from the broker as a store keeps it, from before it is delivered until its PUBREL.
 
-    `key` is the application's `delivery_key`. `handled`: nobody is to be given it again.
+    `key` is the application's `delivery_key`. `handled`: nobody is to be given it again. `fingerprint`: a checksum of its
+    topic and payload, None if an older hawk kept it. Whatever else comes under its identifier is another message.
     """
 
     identifier: int
     key: str
     handled: bool = False
+    fingerprint: int | None = None
 
 
 class InboxCommit(NamedTuple):

@@ -8,7 +8,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 
-from hawk.core.holders import SPENT, Arrival, Blocking
+from hawk.core.holders import SPENT, Arrival, Blocking, is_another
 from hawk.messages import Delivered, InboxRecord
 from hawk.packets import AckKind, Acknowledgement, Outgoing
 
@@ -33,6 +33,7 @@ class Acknowledgements:
         for record in handled:
             arrival = Arrival(Delivered(0, SPENT[2], redelivered=True, key=record.key), record.identifier, ())
             arrival.ended = arrival.settled = True
+            arrival.fingerprint = record.fingerprint
             self._known[record.identifier] = arrival
         self._heads: list[Arrival | None] = [None, None]
         self._head_since = [math.inf, math.inf]
@@ -63,10 +64,10 @@ class Acknowledgements:
         self._told_full = True
         return True
 
-    def repeated(self, identifier: int, qos: int, duplicate: bool) -> Arrival | None:
+    def repeated(self, identifier: int, qos: int, duplicate: bool, fingerprint: int | None) -> Arrival | None:
         """What came before under this identifier and is not over, if this PUBLISH repeats it."""
         known = self._known.get(identifier)
-        if known is None or known.message.qos != qos:
+        if known is None or known.message.qos != qos or is_another(known.fingerprint, fingerprint):
             return None
         # A rejection ended the flow, so the identifier may name another message; else at QoS 2 it cannot until PUBREL.
         return known if duplicate or (qos == 2 and not (known.rejected or known.abandoned)) else None

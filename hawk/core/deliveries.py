@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from hawk.config import Config
 from hawk.core.acknowledgements import Acknowledgements, completion
-from hawk.core.holders import SPENT, Arrival, Decisions, Holder
+from hawk.core.holders import SPENT, Arrival, Decisions, Holder, fingerprint_of
 from hawk.core.inbox import Inbox
 from hawk.core.lending import Lending, hand_over
 from hawk.core.routes import Routes
@@ -105,8 +105,9 @@ class Deliveries:
         """
         message, identifier, duplicate, named = packet
         key, redelivered = "", duplicate
+        fingerprint = fingerprint_of(message) if message.qos == 2 else None
         if identifier:
-            repeated = self.acknowledgements.repeated(identifier, message.qos, duplicate)
+            repeated = self.acknowledgements.repeated(identifier, message.qos, duplicate, fingerprint)
             owed = self.acknowledgements.owed
             if owed >= self._receive_maximum:
                 self.overrun += 1
@@ -115,13 +116,14 @@ class Deliveries:
             if repeated is not None:
                 self.acknowledgements.expect(repeated)
                 return True
-            if message.qos == 2 and (record := self.inbox.recognise(identifier)) is not None:
+            if message.qos == 2 and (record := self.inbox.recognise(identifier, fingerprint)) is not None:
                 key, redelivered = record.key, True
         number = self.next_number
         self.next_number += 1
         self._received += 1
         arrival = Arrival(Delivered(number, message, redelivered, key or f"{self._run}-{number}"), identifier, named)
         if identifier:
+            arrival.fingerprint = fingerprint
             if leaving:
                 # As of now, however long the inbox takes: what came before its filter was left waits for somebody.
                 arrival.unwanted = any(matches(each, message.topic) for each in leaving)

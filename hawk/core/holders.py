@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 from hawk.messages import Channel, Delivered, InboxCommit, Lane
 from hawk.packets import Outgoing, SubscribeFilter
@@ -111,12 +112,12 @@ class Arrival:
     """One PUBLISH that came. It ends when nobody has it unhandled and it waits for nobody; its payload is then let go.
 
     `settled`: it may be acknowledged, which at QoS 2 is when the inbox has kept that it ended. `unwanted`: it came for a
-    filter that was being left, so it waits for nobody.
+    filter that was being left, so it waits for nobody. `fingerprint`: of QoS 2, by which it is told from another message.
     """
 
     __slots__ = (
-        *("abandoned", "delivered", "dropped", "ended", "given", "given_later", "identifier", "message", "named"),
-        *("rejected", "returns", "settled", "unwanted", "waiting"),
+        *("abandoned", "delivered", "dropped", "ended", "fingerprint", "given", "given_later", "identifier", "message"),
+        *("named", "rejected", "returns", "settled", "unwanted", "waiting"),
     )
 
     def __init__(self, delivered: Delivered, identifier: int, named: tuple[int, ...]) -> None:
@@ -127,6 +128,7 @@ class Arrival:
         self.waiting = self.given = self.returns = 0
         self.ended = self.settled = self.dropped = self.rejected = self.abandoned = self.unwanted = False
         self.given_later: tuple[int, ...] = ()
+        self.fingerprint: int | None = None
 
     @property
     def number(self) -> int:
@@ -146,6 +148,20 @@ class Arrival:
 
 # What is left of a message, by its QoS, when only its acknowledgement is still owed.
 SPENT = tuple(Message("", b"", qos) for qos in range(3))
+
+
+def fingerprint_of(message: Message) -> int:
+    """A checksum of what a broker never changes when it repeats a message."""
+    return crc32(message.payload, crc32(message.topic.encode()))
+
+
+def is_another(known: int | None, fingerprint: int | None) -> bool:
+    """Whether a PUBLISH of QoS 2 is another message than the one that is known under its identifier.
+
+    MQTT knows no such case, but it comes about when either side has lost its memory: a broker that started again from an
+    older copy of the session, or a process that died before it had kept that the session is a new one.
+    """
+    return known is not None and known != fingerprint
 
 
 def answer_holders(holders: Iterable[Holder], code: int, decisions: Decisions) -> None:

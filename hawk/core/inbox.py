@@ -7,7 +7,7 @@ PUBREC, a PUBCOMP (DESIGN.md section 9). Pure; a store's task does the keeping.
 import math
 from dataclasses import dataclass, field
 
-from hawk.core.holders import Arrival
+from hawk.core.holders import Arrival, is_another
 from hawk.messages import InboxCommit, InboxRecord, InboxRecovered
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -71,9 +71,10 @@ class Inbox:
         """A message that need not be kept comes behind one that must: it is delivered after it."""
         self._next.to_deliver.append(arrival)
 
-    def recognise(self, identifier: int) -> InboxRecord | None:
-        """What an earlier process had been given under this identifier and did not handle; once."""
-        return self._unhandled.pop(identifier, None)
+    def recognise(self, identifier: int, fingerprint: int | None) -> InboxRecord | None:
+        """What an earlier process had been given under this identifier and did not handle, if it is that; once."""
+        record = self._unhandled.pop(identifier, None)
+        return None if record is None or is_another(record.fingerprint, fingerprint) else record
 
     def arrived(self, arrival: Arrival) -> None:
         """A QoS 2 message came: keep that before anybody is given it."""
@@ -159,7 +160,8 @@ class Inbox:
         return self._failures == 1
 
     def _insert(self, arrival: Arrival, *, handled: bool) -> None:
-        self._next.insert[arrival.identifier] = InboxRecord(arrival.identifier, arrival.delivered.key, handled)
+        identifier = arrival.identifier
+        self._next.insert[identifier] = InboxRecord(identifier, arrival.delivered.key, handled, arrival.fingerprint)
 
     def _delete(self, identifier: int) -> None:
         self._next.insert.pop(identifier, None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from hawk.core.expiry import Clocks, remaining_s
-from hawk.messages import Record
+from hawk.messages import InboxRecord, Record
 from hawk.values import NO_PROPERTIES, Message, Properties, Stage
 
 _HEAD = struct.Struct(">IBH")
@@ -98,6 +98,23 @@ def read_progress(row: tuple[object, ...]) -> tuple[int, int, Stage, int]:
         # A number too large for its place, or a text: the checksum would not have matched either.
         raise RowDamaged("the progress of a row is none") from None
     raise RowDamaged("the progress of a row does not match its checksum")
+
+
+def inbound_row(record: InboxRecord) -> tuple[int, str, int, int, int | None]:
+    """A message of QoS 2 under way, and the checksum of that."""
+    identifier, key, handled, fingerprint = record
+    # Rows of the format before this one have no fingerprint.
+    known = () if fingerprint is None else (fingerprint,)
+    return identifier, key, int(handled), checksum_of(identifier, key, int(handled), *known), fingerprint
+
+
+def read_inbound(row: tuple[Any, ...]) -> InboxRecord:
+    """The opposite of `inbound_row`. Raises `RowDamaged`."""
+    identifier, key, handled, _, fingerprint = row
+    record = InboxRecord(identifier, key, handled == 1, fingerprint)
+    if inbound_row(record) != row:
+        raise RowDamaged("a message under way does not match its checksum")
+    return record
 
 
 def checksum_of(*values: object) -> int:

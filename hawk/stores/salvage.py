@@ -17,7 +17,7 @@ from typing import Any
 from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
-from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_progress
+from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_inbound, read_progress
 from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
 from hawk.stores.tables import Tables
 
@@ -122,9 +122,12 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
     new.execute("DELETE FROM progress WHERE number NOT IN (SELECT number FROM message)")
     for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
         new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
-    for row in _readable(old, "inbound", "key, handled, checksum", number="identifier"):
-        if checksum_of(*row[:3]) == row[3]:
-            new.execute("INSERT INTO inbound VALUES (?, ?, ?, ?)", row)
+    for row in _readable(old, "inbound", "key, handled, checksum, fingerprint", number="identifier"):
+        try:
+            read_inbound(row)
+        except RowDamaged:
+            continue
+        new.execute("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", row)
     _copy_identity(old, new, inodes)
     sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
     tables = Tables(new, machine.clocks)

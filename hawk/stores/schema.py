@@ -46,6 +46,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         " checksum INTEGER NOT NULL)",
         "CREATE TABLE subscribed (filter TEXT PRIMARY KEY)",
     ),
+    (
+        # By which a message is told from another that came under its identifier.
+        "ALTER TABLE inbound ADD COLUMN fingerprint INTEGER",
+    ),
 )
 
 VERSION: Final = len(STEPS)

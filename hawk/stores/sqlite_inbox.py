@@ -13,10 +13,10 @@ import anyio
 
 from hawk.errors import StoreFailed
 from hawk.eventlog import log_event
-from hawk.messages import InboxCommit, InboxRecord, InboxRecovered
+from hawk.messages import InboxCommit, InboxRecovered
 from hawk.offload import Worker
 from hawk.stores.outbox_file import Durability
-from hawk.stores.rows import checksum_of
+from hawk.stores.rows import RowDamaged, inbound_row, read_inbound
 
 logger = logging.getLogger("hawk.store")
 
@@ -69,17 +69,18 @@ class _InboxTables:
         try:
             connection = self._connected()
             rows = connection.execute(
-                "SELECT identifier, key, handled, checksum FROM inbound ORDER BY rowid"
+                "SELECT identifier, key, handled, checksum, fingerprint FROM inbound ORDER BY rowid"
             ).fetchall()
             filters = connection.execute("SELECT filter FROM subscribed ORDER BY rowid").fetchall()
         except sqlite3.Error as error:
             self.close()
             raise self._failure(error) from error
-        sound = [
-            InboxRecord(identifier, key, bool(handled))
-            for identifier, key, handled, checksum in rows
-            if checksum == checksum_of(identifier, key, handled)
-        ]
+        sound = []
+        for row in rows:
+            try:
+                sound.append(read_inbound(row))
+            except RowDamaged:
+                continue
         if len(sound) < len(rows):
             log_event(logger, logging.ERROR, "inbox damaged", path=self._path, messages=len(rows) - len(sound))
         return InboxRecovered(tuple(sound), tuple(text for (text,) in filters))
@@ -121,11 +122,8 @@ class _InboxTables:
                 connection.execute("DELETE FROM inbound")
             connection.executemany("DELETE FROM inbound WHERE identifier = ?", [(each,) for each in changes.delete])
             connection.executemany(
-                "INSERT OR REPLACE INTO inbound VALUES (?, ?, ?, ?)",
-                [
-                    (*record, checksum_of(record.identifier, record.key, int(record.handled)))
-                    for record in changes.insert
-                ],
+                "INSERT OR REPLACE INTO inbound VALUES (?, ?, ?, ?, ?)",
+                [inbound_row(record) for record in changes.insert],
             )
             connection.executemany("DELETE FROM subscribed WHERE filter = ?", [(text,) for text in changes.leave])
             connection.executemany("INSERT OR IGNORE INTO subscribed VALUES (?)", [(text,) for text in changes.join])

@@ -11,9 +11,9 @@ from hawk.config import Config
 from hawk.core.acknowledgements import REJECTED
 from hawk.core.deliveries import MOST_UNACKNOWLEDGED, MOST_UNACKNOWLEDGED_BYTES
 from hawk.core.filters import FIRST_IDENTIFIER, LAST_IDENTIFIER, MOST_FILTERS
-from hawk.core.holders import Decisions, Overrun
+from hawk.core.holders import Decisions, Overrun, fingerprint_of
 from hawk.core.subscriptions import Subscriptions
-from hawk.messages import Delivered, InboxCommit, Subscribe, Transmit
+from hawk.messages import Delivered, InboxCommit, InboxRecord, InboxRecovered, Subscribe, Transmit
 from hawk.packets import (
     AckKind,
     Acknowledgement,
@@ -92,8 +92,9 @@ def deliveries(decisions: Decisions) -> list[tuple[object, Delivered]]:
 class App:
     """Drives a core by hand and sorts what it decides."""
 
-    def __init__(self, receive_maximum: int = 100, **settings: Any) -> None:
-        self.core = Kept(Subscriptions(Config(receive_maximum=receive_maximum, **settings), run="run"))
+    def __init__(self, receive_maximum: int = 100, *records: InboxRecord) -> None:
+        recovered = InboxRecovered(records)
+        self.core = Kept(Subscriptions(Config(receive_maximum=receive_maximum), recovered=recovered, run="run"))
         self.lane = FakeLane()
         self.deliveries: dict[int, FakeChannel] = {}
         self.answers: dict[int, FakeChannel] = {}
@@ -140,8 +141,10 @@ class App:
         return [one for channel, one in deliveries(decisions) if channel is self.deliveries[subscription]]
 
 
-def publish(topic: str = "a", qos: int = 1, identifier: int = 1, *, duplicate: bool = False) -> Delivery:
-    return Delivery(Message(topic, b"x", qos), identifier if qos else 0, duplicate)
+def publish(
+    topic: str = "a", qos: int = 1, identifier: int = 1, *, duplicate: bool = False, payload: bytes = b"x"
+) -> Delivery:
+    return Delivery(Message(topic, payload, qos), identifier if qos else 0, duplicate)
 
 
 def puback(identifier: int, code: int = 0) -> Acknowledgement:
@@ -762,6 +765,53 @@ def test_a_pubrel_on_the_next_link_is_answered_once_a_disk_that_failed_keeps_aga
     app.core.tick(1.0)
     assert app.core.take().commit == InboxCommit(delete=(1,))
     assert app.kept(now=1.0).packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
+
+
+FINGERPRINT = fingerprint_of(publish().message)
+
+
+@pytest.mark.parametrize("fingerprint", [FINGERPRINT, None], ids=["known", "kept by an older hawk"])
+@pytest.mark.parametrize("duplicate", [False, True])
+def test_what_an_earlier_process_had_under_an_identifier_is_told_by_its_record(
+    fingerprint: int | None, duplicate: bool
+) -> None:
+    handled, unhandled = InboxRecord(1, "one", True, fingerprint), InboxRecord(2, "two", False, fingerprint)
+    app = App(100, handled, unhandled)
+    app.subscribe("a")
+    app.granted(app.up(RESUMED))
+    decisions = app.arrive(*(publish(qos=2, identifier=one, duplicate=duplicate) for one in (1, 2)))
+    assert decisions.packets == [pubrec(1)]
+    (delivered,) = app.given(decisions, 1)
+    assert (delivered.key, delivered.redelivered) == ("two", True)
+
+
+@pytest.mark.parametrize("handled", [False, True])
+@pytest.mark.parametrize("duplicate", [False, True])
+def test_a_record_of_a_session_that_is_no_more_does_not_swallow_a_message_of_the_next(
+    handled: bool, duplicate: bool
+) -> None:
+    """A process that died, or whose disk failed, before it had kept that the session is new, leaves such records."""
+    app = App(100, InboxRecord(1, "before", handled, FINGERPRINT))
+    app.subscribe("a")
+    app.granted(app.up(RESUMED))
+    app.keep_slowly()
+    another = publish(qos=2, payload=b"another", duplicate=duplicate)
+    commit = app.arrive(another).commit
+    assert commit == InboxCommit(insert=(InboxRecord(1, "run-1", False, fingerprint_of(another.message)),))
+    (delivered,) = app.given(app.kept(), 1)
+    assert (delivered.key, delivered.redelivered) == ("run-1", duplicate)
+
+
+def test_a_broker_that_lost_its_memory_may_use_an_identifier_of_qos_2_for_another_message() -> None:
+    """One that starts again from an older copy of the session does not know that it waits for our PUBCOMP or PUBREC."""
+    app = receiving("a")
+    app.core.handled(1, (app.given(app.arrive(publish(qos=2)), 1)[0].delivery,))
+    assert app.core.take().packets == [pubrec(1)]
+    app.up(RESUMED)
+    (delivered,) = app.given(app.arrive(publish(qos=2, payload=b"another")), 1)
+    app.core.handled(1, (delivered.delivery,))
+    assert app.core.take().packets == [pubrec(1)]
+    assert app.arrive(PUBREL).packets == [Acknowledgement(AckKind.PUBCOMP, 1)]
 
 
 def test_after_a_message_of_qos_2_was_set_aside_its_identifier_names_another() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hawk.errors import StoreFailed
-from hawk.messages import Commit, Identity, Progress
-from hawk.stores.rows import checksum_of
+from hawk.messages import Commit, Identity, InboxRecord, Progress
+from hawk.stores.rows import inbound_row
 from hawk.stores.salvage import take_over
 from hawk.values import Stage
 
@@ -134,8 +134,8 @@ def test_a_file_that_is_no_database_any_more_is_moved_aside(
 
 def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     before = filled(opened)
-    for row in ((7, "a key", 1), (9, "another", 0)):
-        change(path, "INSERT INTO inbound VALUES (?, ?, ?, ?)", *row, checksum_of(*row))
+    for record in (InboxRecord(7, "a key", handled=True), InboxRecord(9, "another", fingerprint=3)):
+        change(path, "INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", *inbound_row(record))
     data = bytearray(path.read_bytes())
     at = data.find(b"000200")
     page = at // 4096

@@ -14,7 +14,9 @@ import pytest
 from hawk.clock import SystemWallClock
 from hawk.errors import StoreFailed
 from hawk.messages import InboxCommit, InboxRecord, InboxRecovered
+from hawk.stores import schema
 from hawk.stores.memory_inbox import MemoryInboxStore
+from hawk.stores.rows import checksum_of
 from hawk.stores.sqlite import SQLiteStore
 from hawk.stores.sqlite_inbox import SQLiteInboxStore
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.anyio
 COMMITS = [
     InboxCommit(insert=(InboxRecord(1, "k1"), InboxRecord(2, "k2")), join=("a/#", "b")),
     InboxCommit(insert=(InboxRecord(1, "k1", handled=True),), delete=(2,), leave=("b",), join=("c",)),
-    InboxCommit(delete=(1,), insert=(InboxRecord(1, "k9"), InboxRecord(3, "k3"))),
+    InboxCommit(delete=(1,), insert=(InboxRecord(1, "k9", fingerprint=2**32 - 1), InboxRecord(3, "k3"))),
     InboxCommit(forget=True, insert=(InboxRecord(7, "k7"),), leave=("a/#",), join=("a/#",)),
 ]
 
@@ -51,19 +53,33 @@ async def test_it_keeps_what_the_one_in_memory_keeps(tmp_path: Path) -> None:
         await outbox.aclose()
 
 
-async def test_a_row_that_was_altered_is_not_believed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("damage", ["handled = 1", "handled = 2", "fingerprint = 1", "key = 'k1'"])
+async def test_a_row_that_was_altered_is_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
     path = tmp_path / "outbox.db"
     outbox, inbox, _ = await opened(path)
     await inbox.commit(COMMITS[0])
     await inbox.aclose()
     await outbox.aclose()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("UPDATE inbound SET handled = 1 WHERE identifier = 2")
+        connection.execute(f"UPDATE inbound SET {damage} WHERE identifier = 2")
     outbox, inbox, recovered = await opened(path)
     await inbox.aclose()
     await outbox.aclose()
     assert [record.identifier for record in recovered.records] == [1]
     assert "inbox damaged" in caplog.text
+
+
+async def test_what_a_hawk_without_fingerprints_kept_is_believed(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.prepare(connection, steps=schema.STEPS[:3])
+        connection.execute("INSERT INTO inbound VALUES (1, 'k1', 1, ?)", (checksum_of(1, "k1", 1),))
+    outbox, inbox, recovered = await opened(path)
+    await inbox.aclose()
+    await outbox.aclose()
+    assert recovered.records == (InboxRecord(1, "k1", handled=True),)
 
 
 async def test_without_the_outbox_file_there_is_no_inbox(tmp_path: Path) -> None:
