@@ -211,6 +211,7 @@ class Deliveries:
                 self._give_up(arrival, now, decisions)
             elif leaver.refused and arrival.given > 1:
                 # It came for others, and matched this filter, which the broker does not know, by its topic alone.
+                arrival.given -= 1
                 self._end_if_done(arrival)
             elif number in unlooked or self._may_be_given_again(arrival):
                 self._pass_on(arrival, now, decisions)

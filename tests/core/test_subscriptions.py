@@ -700,6 +700,45 @@ def test_what_comes_for_a_filter_that_is_being_left_is_acknowledged_and_kept_for
     assert isinstance(unsubscribe, UnsubscribeRequest)
 
 
+@pytest.mark.parametrize("handles", [False, True])
+def test_what_only_refused_filters_match_is_handled_or_waits(handles: bool) -> None:
+    """It is from an earlier process's subscription: none of the two has it because somebody else handles it."""
+    app = App()
+    app.subscribe("#")
+    app.subscribe("#")
+    app.granted(app.up(RESUMED), 0x87)
+    app.arrive(publish())
+    app.core.unsubscribe(1, 0.0)
+    assert app.core.take().packets == []
+    if handles:
+        app.core.handled(2, (1,))
+        assert app.core.take().packets == [puback(1)]
+    app.core.unsubscribe(2, 0.0)
+    assert app.core.take().packets == []
+    successor = app.subscribe("a")
+    assert len(app.given(app.core.take(), successor)) == (not handles)
+
+
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_what_another_handled_is_done_when_those_whose_filter_is_refused_leave(first: int) -> None:
+    app = App()
+    for text in ("a", "#", "#"):
+        app.subscribe(text)
+    asked = app.up(RESUMED)
+    app.arrive(SubscribeOutcome(FIRST_IDENTIFIER, (1, 0x87)))
+    assert len(deliveries(app.arrive(publish()))) == 3
+    assert len(asked.packets) == 1
+    packets = []
+    for number in (first, *({1, 2, 3} - {first})):
+        if number == 1:
+            app.core.handled(1, (1,))
+        else:
+            app.core.unsubscribe(number, 0.0)
+        packets += app.core.take().packets
+    assert packets == [puback(1)]
+    assert app.core.counters.handled == 1
+
+
 def test_who_comes_while_a_message_is_being_kept_is_given_it_once() -> None:
     """And not once more when another one leaves: it would be unhandled for ever."""
     app = receiving("a")
