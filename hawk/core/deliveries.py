@@ -207,11 +207,11 @@ class Deliveries:
         unlooked.update(arrival.number for arrival in leaver.buffer)
         for number, arrival in leaver.unhandled.items():
             arrival.waiting -= 1
+            arrival.given -= 1
             if not arrival.identifier:
                 self._give_up(arrival, now, decisions)
-            elif leaver.refused and arrival.given > 1:
-                # It came for others, and matched this filter, which the broker does not know, by its topic alone.
-                arrival.given -= 1
+            elif leaver.refused and (arrival.given or number in self._parked):
+                # It is for others, and matched this filter, which the broker does not know, by its topic alone.
                 self._end_if_done(arrival)
             elif number in unlooked or self._may_be_given_again(arrival):
                 self._pass_on(arrival, now, decisions)

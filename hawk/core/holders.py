@@ -111,9 +111,9 @@ class Holder:
 class Arrival:
     """One PUBLISH that came. It ends when nobody has it unhandled and it waits for nobody; its payload is then let go.
 
-    `given`: to how many, without those who had it by its topic alone and left. `settled`: it may be acknowledged, which at
-    QoS 2 is when the inbox has kept that it ended. `unwanted`: it came for a filter that was being left, so it waits for
-    nobody. `fingerprint`: of QoS 2, by which it is told from another message.
+    `given`: how many have it or are done with it. `settled`: it may be acknowledged, which at QoS 2 is when the inbox has
+    kept that it ended. `unwanted`: it came for a filter that was being left, so it waits for nobody. `fingerprint`: of
+    QoS 2, by which it is told from another message.
     """
 
     __slots__ = (

@@ -92,9 +92,9 @@ def deliveries(decisions: Decisions) -> list[tuple[object, Delivered]]:
 class App:
     """Drives a core by hand and sorts what it decides."""
 
-    def __init__(self, receive_maximum: int = 100, *records: InboxRecord) -> None:
-        recovered = InboxRecovered(records)
-        self.core = Kept(Subscriptions(Config(receive_maximum=receive_maximum), recovered=recovered, run="run"))
+    def __init__(self, receive_maximum: int = 100, *records: InboxRecord, **settings: Any) -> None:
+        config = Config(receive_maximum=receive_maximum, **settings)
+        self.core = Kept(Subscriptions(config, recovered=InboxRecovered(records), run="run"))
         self.lane = FakeLane()
         self.deliveries: dict[int, FakeChannel] = {}
         self.answers: dict[int, FakeChannel] = {}
@@ -717,6 +717,37 @@ def test_what_only_refused_filters_match_is_handled_or_waits(handles: bool) -> N
     assert app.core.take().packets == []
     successor = app.subscribe("a")
     assert len(app.given(app.core.take(), successor)) == (not handles)
+
+
+@pytest.mark.parametrize("looked_at", [False, True])
+def test_what_was_left_behind_is_not_acknowledged_when_the_filter_of_who_took_it_is_refused(looked_at: bool) -> None:
+    app = receiving("a")
+    app.granted(app.arrive(publish()))
+    app.core.unsubscribe(1, 0.0)
+    app.granted(app.core.take(), 0)
+    heir = app.subscribe("a")
+    asked = app.core.take()
+    assert len(app.given(asked, heir)) == 1
+    app.granted(asked, 0x87)
+    app.core.unsubscribe(heir, 0.0, () if looked_at else (1,))
+    assert app.core.take().packets == []
+    successor = app.subscribe("a")
+    assert len(app.given(app.core.take(), successor)) == 1
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_what_waits_for_somebody_goes_on_waiting_when_those_whose_filter_is_refused_leave(first: int) -> None:
+    app = App(1, max_deliveries=1)
+    app.subscribe("a")
+    app.subscribe("#")
+    app.up(RESUMED)
+    app.arrive(SubscribeOutcome(FIRST_IDENTIFIER, (1, 0x87)))
+    app.arrive(publish())
+    for number in (first, 3 - first):
+        app.core.unsubscribe(number, 0.0, (1,) if number == 1 else ())
+    assert [type(one) for one in app.core.take().packets] == [UnsubscribeRequest]
+    successor = app.subscribe("a")
+    assert len(app.given(app.core.take(), successor)) == 1
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
