@@ -3,6 +3,7 @@ application that comes, handles, fails, rejects and goes: acknowledged implies h
 """
 
 import math
+import sys
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hawk.config import Config
-from hawk.core.holders import Decisions
+from hawk.core.holders import Decisions, fingerprint_of
 from hawk.core.subscriptions import Subscriptions
 from hawk.core.topics import matches
 from hawk.messages import InboxCommit, InboxRecord, InboxRecovered, Subscribe, Transmit
@@ -62,6 +63,10 @@ class Sent:
     sent_before: bool = False
     received: bool = False
 
+    @property
+    def message(self) -> Message:
+        return Message(self.topic, self.text, self.qos)
+
 
 @dataclass
 class Life:
@@ -76,8 +81,13 @@ class Life:
     done: bool = False
     """Some reader handled it."""
     rejected: bool = False
+    run: int = 0
+    """The last process that it was sent to."""
     unwanted: bool = False
+    """A filter of its topic was being left when that process first saw it."""
     waits_since: float = math.inf
+    waited: bool = False
+    """Long enough for somebody to take it."""
     crashed: bool = False
     acknowledged: bool = False
 
@@ -98,6 +108,8 @@ class Disk:
 
     def __init__(self) -> None:
         self.records: dict[int, InboxRecord] = {}
+        self.void: set[str] = set()
+        """Keys of earlier sessions. They stay if a process dies before it has kept that the session is a new one."""
         self.filters: dict[str, None] = {}
         self.asked: InboxCommit | None = None
 
@@ -109,6 +121,7 @@ class Disk:
         for identifier in changes.delete:
             self.records.pop(identifier, None)
         self.records |= {record.identifier: record for record in changes.insert}
+        self.void &= {record.key for record in self.records.values()}
         for text in changes.leave:
             self.filters.pop(text, None)
         self.filters |= dict.fromkeys(changes.join)
@@ -132,6 +145,7 @@ class Receiving(RuleBasedStateMachine):
         self.granted: dict[str, int] = {}
         self.texts = 0
         self.lives: dict[bytes, Life] = {}
+        self.text_of: dict[str, bytes] = {}
         self.numbers = 0
         self.lanes: list[FakeLane] = []
         self.begin()
@@ -163,6 +177,7 @@ class Receiving(RuleBasedStateMachine):
                 assert matches(reader.filter, delivered.message.topic)
                 again = text in reader.had
                 assert not again or text in reader.returned or not life.qos, "each matching one once, until it fails"
+                assert self.text_of.setdefault(delivered.key, text) == text, "one delivery for one key"
                 if life.qos == 2:
                     assert not life.acknowledged, "QoS 2 is not given once it was acknowledged"
                     assert not life.keys or delivered.key in life.keys, "one key for one delivery"
@@ -170,10 +185,15 @@ class Receiving(RuleBasedStateMachine):
                 life.keys.add(delivered.key)
                 life.held += delivered.delivery not in reader.holds
                 life.given += 1
-                life.waits_since = math.inf
+                if not again:
+                    # Who gets once more what is parked for somebody else does not take it from there.
+                    life.waits_since = math.inf
                 reader.had.append(text)
                 reader.holds[delivered.delivery] = text
         assert decisions.lane is self.lane
+        if decisions.abandoned:
+            for life in self.lives.values():
+                life.waited |= self.now >= life.waits_since + CONFIG.return_grace_s
         if decisions.receive_maximum_exceeded:
             assert self.most > RECEIVE_MAXIMUM, "who keeps to it is not accused"
             assert not self.warned, "one warning for each link"
@@ -218,10 +238,10 @@ class Receiving(RuleBasedStateMachine):
         life = self.lives[sent.text]
         assert not life.held, "acknowledged implies handled"
         if code:
-            waited = self.now >= life.waits_since + CONFIG.return_grace_s
-            assert life.rejected or life.returns >= CONFIG.max_deliveries or waited
+            assert life.rejected or life.returns >= CONFIG.max_deliveries or life.waited
         else:
-            assert life.done or life.unwanted
+            assert not life.rejected
+            assert life.done or (life.unwanted and not life.given)
 
     # ------------------------------------------------------------------------------------------- the inbox
 
@@ -248,16 +268,17 @@ class Receiving(RuleBasedStateMachine):
             for text in reader.holds.values():
                 self.lives[text].crashed |= self.lives[text].qos == 2
         for life in self.lives.values():
-            # What only memory knew begins anew: at QoS 1 all of it, at QoS 2 what was not kept.
-            life.held, life.returns, life.rejected, life.waits_since = 0, 0, False, math.inf
+            # What only memory knew begins anew: at QoS 1 all of it, at QoS 2 what was not kept, handled or not.
+            life.held, life.returns, life.given, life.rejected, life.waited = 0, 0, 0, False, False
+            life.waits_since = math.inf
         for sent in self.session.values():
             life = self.lives[sent.text]
             record = self.disk.records.get(sent.identifier)
-            if record is None or record.key not in life.keys:
-                life.crashed = False
+            if record is None or record.fingerprint != fingerprint_of(sent.message):
+                life.crashed = life.done = False
                 life.keys.clear()
-            elif not record.handled:
-                life.done = False
+            else:
+                life.done = record.handled
         self.begin()
 
     # ------------------------------------------------------------------------------------- the application
@@ -328,6 +349,8 @@ class Receiving(RuleBasedStateMachine):
         self.drop_link()
         session_present = session_present and bool(self.lanes)
         if not session_present:
+            asked = self.disk.asked.insert if self.disk.asked is not None else ()
+            self.disk.void |= {record.key for record in (*self.disk.records.values(), *asked)}
             self.session.clear()
             self.granted.clear()
         self.lane = FakeLane()
@@ -410,13 +433,12 @@ class Receiving(RuleBasedStateMachine):
         life = self.lives[sent.text]
         if sent.qos:
             self.lines[sent.qos].append(sent.identifier)
-            leaving = [text for one in self.asked if isinstance(one, UnsubscribeRequest) for text in one.filters]
-            life.unwanted |= any(matches(text, sent.topic) for text in leaving)
-            if not life.held and not life.done:
-                life.waits_since = min(life.waits_since, self.now)
-        message = Message(sent.topic, sent.text, sent.qos)
+            if life.run != self.runs:
+                leaving = [text for one in self.asked if isinstance(one, UnsubscribeRequest) for text in one.filters]
+                life.run, life.waits_since = self.runs, self.now
+                life.unwanted = any(matches(text, sent.topic) for text in leaving)
         again, sent.sent_before = sent.sent_before, True
-        self.arrive(Delivery(message, sent.identifier, again and sent.qos > 0, sent.named))
+        self.arrive(Delivery(sent.message, sent.identifier, again and sent.qos > 0, sent.named))
 
     @precondition(lambda self: self.lane is not None and any(sent.received for sent in self.session.values()))
     @rule(data=st.data())
@@ -462,7 +484,8 @@ class Receiving(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once the network holds, the disk keeps, and the application handles what it is given, everything ends."""
-        if not hasattr(self, "core"):
+        if not hasattr(self, "core") or sys.exc_info()[0] is not None:
+            # What a rule has found stands alone.
             return
         self.prompt = True
         if self.disk.asked is not None:
@@ -482,7 +505,7 @@ class Receiving(RuleBasedStateMachine):
             for identifier in [i for i, sent in self.session.items() if sent.received]:
                 self.arrive(Acknowledgement(AckKind.PUBREL, identifier))
         assert self.session == {}
-        assert self.disk.records == {}
+        assert {record.key for record in self.disk.records.values()} <= self.disk.void
         assert self.core.counters.unhandled == 0
         assert self.core.deadline == math.inf
 
