@@ -9,12 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
+from hypothesis.internal.conjecture import engine
 
 from hawk.testing.state_watch import StateWatch, watched_states
 
-# How long an example takes says nothing on a shared machine; the blob replays a failure.
-settings.register_profile("hawk", deadline=None, print_blob=True)
+# How long an example takes says nothing on a shared machine. A failure is told alone, with the blob that replays it, and
+# its example is made smaller for a quarter of a minute instead of five; run again, the test goes on from there.
+engine.MAX_SHRINKING_SECONDS = min(15, engine.MAX_SHRINKING_SECONDS)
+settings.register_profile(
+    "hawk",
+    deadline=None,
+    print_blob=True,
+    report_multiple_bugs=False,
+    phases=[phase for phase in Phase if phase is not Phase.explain],
+)
 settings.load_profile("hawk")
 
 
