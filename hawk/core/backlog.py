@@ -280,12 +280,13 @@ class Backlog:
             self._behind_bytes = 0
         while self._loose and (not self._behind or self._loose[0].number < before < math.inf):
             entry = self._loose.popleft()
-            if entry.number in self._gone:
-                self._gone.discard(entry.number)  # its bytes went with it
-                continue
-            self._loose_bytes -= entry.size_bytes
             self._cursor = max(self._cursor, entry.number)
-            self.head.append(entry)
+            if entry.number in self._gone:
+                # Its bytes went with it.
+                self._gone.remove(entry.number)
+            else:
+                self._loose_bytes -= entry.size_bytes
+                self.head.append(entry)
 
     def _read_at(self) -> float:
         if self._reading is not None or not self._on_disk:

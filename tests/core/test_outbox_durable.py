@@ -250,6 +250,24 @@ class TestLatest:
         assert desk.run() == ["x", "2", "3", "y"]
         assert desk.outbox.ledger().balance == 0
 
+    def test_one_at_qos_0_that_waited_among_what_only_the_disk_has_counts_off_its_bytes_once(self) -> None:
+        """Counted off twice, they seemed to be in memory for ever, and from then on nothing was read any more."""
+        desk = Desk(self.CONFIG, paging=Paging(0, 1000, 2, 1000))
+        desk.offer(*texts("1"))
+        desk.commit()
+        desk.offer(*texts("x" * 1000, qos=0, topic="state/a"))
+        desk.offer(*texts("2"), *texts("3", topic="state/a"))
+        request = desk.outbox.take_read(desk.now)
+        assert request is not None
+        desk.commit()
+        assert desk.told()[-1][1] == "superseded"
+        desk.outbox.page_read(desk.disk.page(request, desk.now), desk.now)
+        desk.open()
+        out = desk.run()
+        desk.settle(AckKind.PUBACK, *desk.identifiers)
+        assert out + desk.run() == ["1", "2", "3"]
+        assert desk.outbox.drained
+
     def test_a_disk_that_fails_costs_only_the_newer_one(self) -> None:
         desk = Desk(self.CONFIG)
         desk.offer(*texts("old", topic="state/a"))
