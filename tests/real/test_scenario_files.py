@@ -22,6 +22,10 @@ from hawk.scenario.variants import variants
 FOLDER = Path(__file__).parents[2] / "scenarios"
 QUICK = {"broker_restart": 7, "half_open_link": 7, "refused_credentials": 7}
 """How many seconds of it each file is shortened to."""
+SHARED_OUT: dict[Backend, dict[str, int]] = {
+    "trio": {"broker_restart": 7, "half_open_link": 7},
+    "asyncio": {"refused_credentials": 7},
+}
 DEEP = {
     "broker_flapping": 20,
     "crash_and_replay": 60,
@@ -77,19 +81,12 @@ def assert_passed(journals: Iterator[Journal]) -> None:
     assert [(each.scenario, [row for row in each.rows if not row.passed]) for each in verdicts if not each.passed] == []
 
 
-def test_files_pass_against_mosquitto_in_seconds(mosquitto: Any) -> None:
-    assert_passed(play_all(QUICK, mosquitto, "trio"))
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
-@pytest.mark.parametrize("chosen", [DEEP, ALONE], ids=["together", "alone"])
-def test_the_other_files_pass_against_mosquitto(
-    mosquitto: Any, chosen: dict[str, int], backend: Backend, deep: bool
-) -> None:
-    if not deep:
-        pytest.skip("eight minutes by the real clock: --deep")
-    assert_passed(play_all(chosen, mosquitto, backend))
+def test_files_pass_against_mosquitto(mosquitto: Any, backend: Backend, deep: bool) -> None:
+    """By default a few seconds of the quickest, shared out between the backends."""
+    for chosen in (QUICK | DEEP, ALONE) if deep else (SHARED_OUT[backend],):
+        assert_passed(play_all(chosen, mosquitto, backend))
 
 
 def test_every_file_is_one_of_them() -> None:
