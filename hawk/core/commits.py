@@ -163,6 +163,11 @@ class Commits:
         return [*under_way.values(), *self._next.inserts.values()]
 
     @property
+    def holds_newcomers(self) -> bool:
+        """Whether the next commit is free to be taken and has something that a sender waits for."""
+        return self._under_way is None and bool(self._next.inserts)
+
+    @property
     def failing(self) -> bool:
         """Whether the last commit failed."""
         return bool(self._failures)

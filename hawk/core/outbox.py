@@ -119,6 +119,11 @@ class Outbox:
         """What the store is to write next, while no other commit is under way; None when there is nothing."""
         return self._commits.take(now)
 
+    @property
+    def may_gather_more(self) -> bool:
+        """Whether senders wait to be told, who may have more for the commit that is to be taken next."""
+        return bool(self._fates.answers) and self._commits.holds_newcomers
+
     def take_read(self, now: float) -> ReadPage | None:
         """What the store is to read next, while no other reading is under way; None when nothing is needed."""
         return self._backlog.take_read(now)
