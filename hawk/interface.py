@@ -19,7 +19,7 @@ from hawk.clock import SystemWallClock
 from hawk.composing import Composer
 from hawk.config import Config
 from hawk.core.tally import Offered, Stats, newest, tally
-from hawk.core.topics import is_shared, validate_filter
+from hawk.core.wanted import valid_wanted
 from hawk.errors import GaveUp, MessageInvalid, OutboxFull, OutboxUnavailable, Stopped, StoreFailed
 from hawk.eventlog import log_event
 from hawk.interrupts import uninterrupted
@@ -75,7 +75,7 @@ class MQTTInterface:
     ) -> None:
         self._config = config
         self._declared = tuple(
-            _valid_wanted(each if isinstance(each, SubscribeFilter) else SubscribeFilter(each, config.qos))
+            valid_wanted(each if isinstance(each, SubscribeFilter) else SubscribeFilter(each, config.qos))
             for each in subscriptions
         )
         self._nursery = nursery
@@ -322,7 +322,7 @@ class MQTTInterface:
         if ack not in ("auto", "manual"):
             raise MessageInvalid(f"ack must be auto or manual, not {ack!r}")
         _check_workers(workers)
-        wanted = _valid_wanted(
+        wanted = valid_wanted(
             SubscribeFilter(
                 topic_filter,
                 self._composer.valid_qos(qos),
@@ -523,22 +523,6 @@ def _ports_of(config: Config) -> Ports:
     store = SQLiteStore(config.outbox, durability=config.durability, wall_clock=wall_clock)
     inbox_store = SQLiteInboxStore(config.outbox, durability=config.durability)
     return Ports(NetworkDialer(config), store, wall_clock, Random(), inbox_store=inbox_store)
-
-
-def _valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:
-    """`wanted`, if a SUBSCRIBE can carry it. Raises `MessageInvalid`."""
-    topic_filter, qos, no_local, retain_as_published, retain_handling = wanted
-    validate_filter(topic_filter)
-    if type(qos) is not int or qos not in (0, 1, 2):
-        raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
-    for name, value in (("no_local", no_local), ("retain_as_published", retain_as_published)):
-        if not isinstance(value, bool):
-            raise MessageInvalid(f"{name} must be True or False, not {value!r}")
-    if type(retain_handling) is not int or retain_handling not in (0, 1, 2):
-        raise MessageInvalid(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
-    if no_local and is_shared(topic_filter):
-        raise MessageInvalid("a shared subscription cannot be no_local: others share it (MQTT 5 section 3.8.3.1)")
-    return wanted
 
 
 def _check_workers(workers: object) -> None:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from hawk.core.holders import Holder
+from hawk.core.topics import is_shared, validate_filter
+from hawk.errors import MessageInvalid
 from hawk.packets import SubscribeFilter
 
 UNSPECIFIED = 0x80
@@ -105,3 +107,19 @@ class Wanted:
             any(each.retain_as_published for each in wanted),
             retained,
         )
+
+
+def valid_wanted(wanted: SubscribeFilter) -> SubscribeFilter:
+    """`wanted`, if a SUBSCRIBE can carry it. Raises `MessageInvalid`."""
+    topic_filter, qos, no_local, retain_as_published, retain_handling = wanted
+    validate_filter(topic_filter)
+    if type(qos) is not int or qos not in (0, 1, 2):
+        raise MessageInvalid(f"qos must be 0, 1 or 2, not {qos!r}")
+    for name, value in (("no_local", no_local), ("retain_as_published", retain_as_published)):
+        if not isinstance(value, bool):
+            raise MessageInvalid(f"{name} must be True or False, not {value!r}")
+    if type(retain_handling) is not int or retain_handling not in (0, 1, 2):
+        raise MessageInvalid(f"retain_handling must be 0, 1 or 2, not {retain_handling!r}")
+    if no_local and is_shared(topic_filter):
+        raise MessageInvalid("a shared subscription cannot be no_local: others share it (MQTT 5 section 3.8.3.1)")
+    return wanted
