@@ -157,11 +157,10 @@ class QueueKeeper:
 
     async def _act(self, now: float) -> None:
         outbox = self._outbox
-        packets = outbox.take_packets(now)
-        if packets or self._opens_lane:
-            self._transmit(packets)
+        self._transmit(outbox.take_packets(now))
         if outbox.may_gather_more:
             await self._hear_those_who_are_told(now)
+            self._transmit(outbox.take_packets(now))
         if self._to_store is not None and (commit := outbox.take_commit(now)):
             self._to_store.send_nowait(commit)
         if self._to_store is not None and (request := outbox.take_read(now)):
@@ -186,7 +185,7 @@ class QueueKeeper:
 
     def _transmit(self, packets: tuple[Outgoing, ...]) -> None:
         opening, self._opens_lane = self._opens_lane, False
-        if self._lane is None:
+        if self._lane is None or not (packets or opening):
             return
         try:
             self._lane.send_nowait(Transmit(packets, opening))

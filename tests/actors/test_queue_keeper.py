@@ -133,6 +133,47 @@ def test_the_backlog_flows_when_ready_and_within_the_window(backend: Backend) ->
     run(flow, backend=backend)
 
 
+class Insatiable(Sender):
+    """Offers the next message as soon as it hears that the last one is accepted; at the same moment the lane opens."""
+
+    def __init__(self, bench: Bench, *others: ToQueueKeeper) -> None:
+        super().__init__()
+        self.bench = bench
+        self.others = others
+        self.accepted_once = anyio.Event()
+
+    def accept(self, ledger: Ledger, messages: int = 1) -> None:
+        super().accept(ledger, messages)
+        self.accepted_once.set()
+
+    async def run(self) -> None:
+        self.bench.to_keeper.send_nowait(self.offer(1, asks=True))
+        await self.accepted_once.wait()
+        for message in (self.offer(1, asks=True), *self.others):
+            self.bench.to_keeper.send_nowait(message)
+
+
+@both_backends
+def test_who_is_told_of_a_commit_comes_into_the_next_with_those_who_waited_for_it(backend: Backend) -> None:
+    async def two_tasks() -> None:
+        async with running(durable=True) as bench, anyio.create_task_group() as tasks:
+            lane, outgoing = bench.lane()
+            first, second = Insatiable(bench, LaneOpened(lane, Connack()), Ready(lane)), Sender()
+            tasks.start_soon(first.run)
+            commit = await bench.of_store.receive()
+            assert len(commit.insert) == 1
+            await bench.tell(second.offer(2, asks=True))
+            bench.to_keeper.send_nowait(Committed())
+            commit = await bench.of_store.receive()
+            assert len(commit.insert) == 3, "one commit for all, and not another for each of them"
+            sent = [packet for packet in bench.sent(outgoing) if isinstance(packet, Publish)]
+            assert len(sent) == 1, "what came while they spoke is not left until the disk answers"
+            await bench.tell(Committed())
+            assert (first.accepted, second.accepted) == (2, 2)
+
+    run(two_tasks, backend=backend)
+
+
 @both_backends
 def test_what_is_about_an_old_lane_changes_nothing(backend: Backend) -> None:
     async def be_late() -> None:
