@@ -184,9 +184,9 @@ class QueueKeeper:
             self._take(message, now)
 
     def _transmit(self, packets: tuple[Outgoing, ...]) -> None:
-        opening, self._opens_lane = self._opens_lane, False
-        if self._lane is None or not (packets or opening):
+        if self._lane is None or not (packets or self._opens_lane) or self._outbox.holds_back:
             return
+        opening, self._opens_lane = self._opens_lane, False
         try:
             self._lane.send_nowait(Transmit(packets, opening))
         except anyio.BrokenResourceError:

@@ -163,6 +163,11 @@ class Commits:
         return [*under_way.values(), *self._next.inserts.values()]
 
     @property
+    def identity_waits(self) -> bool:
+        """Whether the store does not know yet who hawk is for the broker."""
+        return any(batch is not None and batch.identity is not None for batch in (self._next, self._under_way))
+
+    @property
     def holds_newcomers(self) -> bool:
         """Whether the next commit is free to be taken and has something that a sender waits for."""
         return self._under_way is None and bool(self._next.inserts)

@@ -36,6 +36,8 @@ MOST_UNSENT_BYTES = 1024 * 1024
 """QoS 0 needs no acknowledgement; this bounds what of it the socket has not taken yet."""
 MOST_UNSENT_MESSAGES = 1000
 MOST_DEFERRED = 10_000
+LONGEST_HELD_S = 1.0
+"""How long a new link waits until the store knows of its session: a disk that hangs must not cost the link."""
 UNSPECIFIED_ERROR = 0x80
 
 _SENT = Fate(FateKind.SENT)
@@ -87,6 +89,7 @@ class Outbox:
         self._at_stop: Ledger | None = None
         self._birth: Entry | None = None
         self._births = 0
+        self._held_until = -math.inf
 
     # ------------------------------------------------------------------------------------- coming in
 
@@ -177,6 +180,7 @@ class Outbox:
         self._progress_at = now
         self._unrestricted = is_unrestricted(connack)
         self._note_session(connack)
+        self._held_until = now + LONGEST_HELD_S if self._commits.identity_waits else -math.inf
         forgotten, renewed, given_up = self._window.open(connack)
         for entry in forgotten:
             self._backlog.expiries.discard(entry)
@@ -206,6 +210,14 @@ class Outbox:
             self._identity = identity
             self._commits.identify(identity)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether nothing may be written on this link yet, because the store does not know of its session.
+
+        A process that died now would come back with Clean Start, and what the broker keeps in the session would be gone.
+        """
+        return self._held_until > -math.inf
+
     def ready(self) -> None:
         """Subscriptions are in place: the backlog may flow."""
         self._ready = True
@@ -215,7 +227,7 @@ class Outbox:
 
         `proven`: a ping or anything else had been answered on it.
         """
-        self._connack, self._ready = None, False
+        self._connack, self._ready, self._held_until = None, False, -math.inf
         if cause is not None and not self._acknowledged:
             self._judge_loss(cause, proven)
         self._window.close()
@@ -327,8 +339,13 @@ class Outbox:
         Lets in whom there is room for, before it and as room becomes free.
         """
         self._expire(now)
-        packets, self._packets = self._packets, []
         self._intake.seat_line(now, link_up=self.link_up)
+        if self.holds_back:
+            if now < self._held_until and self._commits.identity_waits and not self.troubled:
+                self._count_those_who_wait()
+                return ()
+            self._held_until = -math.inf
+        packets, self._packets = self._packets, []
         if self._connack is not None:
             if not self._window.awaiting:
                 self._progress_at = now
@@ -490,6 +507,8 @@ class Outbox:
         deadline = min(self._commits.deadline(), self._backlog.deadline())
         if self._connack is not None:
             deadline = min(deadline, self._deferrals.deadline())
+            if self.holds_back:
+                deadline = min(deadline, self._held_until)
             if self._window.awaiting and not self._stall_told:
                 deadline = min(deadline, self._progress_at + self._config.ack_timeout_s)
         return deadline

@@ -5,7 +5,7 @@ from copy import deepcopy
 from hawk.config import Config
 from hawk.core.backlog import Paging
 from hawk.core.commits import GATHERING_S
-from hawk.core.outbox import Outbox
+from hawk.core.outbox import LONGEST_HELD_S, Outbox
 from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.stores.memory import Disk
@@ -47,8 +47,11 @@ class Desk:
         self.outbox.offer([offer_of(messages, nobody, asks=True)], self.now)
 
     def open(self, connack: Connack = NEW) -> None:
+        """A link, once the disk knows of its session."""
         self.outbox.open(connack, self.now)
         self.outbox.ready()
+        if self.outbox.holds_back:
+            self.commit()
 
     def sent(self) -> list[Outgoing]:
         return list(self.outbox.take_packets(self.now))
@@ -91,6 +94,55 @@ class Desk:
         return [(told.message.payload.decode(), told.fate.kind.value) for told in answers if told.fate is not None]
 
 
+class TestSession:
+    """Nothing is written on a link before the disk knows of its session, unless the disk has trouble."""
+
+    def opened(self) -> Desk:
+        desk = Desk()
+        desk.offer(*texts("a"))
+        desk.commit()
+        desk.outbox.open(NEW, desk.now)
+        desk.outbox.ready()
+        assert desk.sent() == []
+        desk.outbox.take_answers()
+        assert desk.outbox.holds_back
+        assert desk.outbox.deadline() <= desk.now + LONGEST_HELD_S
+        return desk
+
+    def test_the_first_link_waits_until_it_is_noted_and_later_ones_do_not(self) -> None:
+        desk = self.opened()
+        commit = desk.commit()
+        assert commit is not None
+        assert commit.identity == Identity("sensor-1", session=True)
+        assert desk.payloads() == ["a"]
+        assert not desk.outbox.holds_back
+        desk.outbox.close(CLOSED)
+        desk.outbox.open(LIVING, desk.now)
+        assert len(desk.sent()) == 1
+
+    def test_a_disk_that_hangs_holds_it_up_for_a_second(self) -> None:
+        desk = self.opened()
+        assert desk.outbox.take_commit(desk.now) is not None
+        desk.now += LONGEST_HELD_S / 2
+        assert desk.sent() == []
+        desk.now = desk.outbox.deadline()
+        assert desk.payloads() == ["a"]
+        assert desk.outbox.deadline() > desk.now
+
+    def test_a_disk_that_fails_does_not(self) -> None:
+        desk = self.opened()
+        desk.outbox.take_commit(desk.now)
+        desk.outbox.commit_failed("the disk is full", desk.now)
+        assert desk.payloads() == ["a"]
+
+    def test_a_link_that_dies_meanwhile_leaves_the_next_one_to_wait(self) -> None:
+        desk = self.opened()
+        desk.outbox.close(CLOSED)
+        assert not desk.outbox.holds_back
+        desk.outbox.open(NEW, desk.now)
+        assert desk.outbox.holds_back
+
+
 class TestQoS2:
     """Identifier before PUBLISH, PUBREC before PUBREL, deletion before the identifier is free."""
 
@@ -103,7 +155,6 @@ class TestQoS2:
         commit = desk.commit()
         assert commit is not None
         assert commit.progress == (Progress(1, 1, Stage.PUBLISHED, 0),)
-        assert commit.identity == Identity("sensor-1", session=True)
         (packet,) = desk.sent()
         assert packet == Publish(texts("a", qos=2)[0], 1)
         desk.settle(AckKind.PUBREC, 1)

@@ -55,6 +55,40 @@ def test_a_stalled_disk_holds_up_publishing_and_nothing_else(backend: Backend) -
 
 
 @both_backends
+def test_the_first_link_says_nothing_until_the_disk_knows_of_its_session(backend: Backend) -> None:
+    """A process that died in between would come back with Clean Start: what the broker keeps for it would be gone."""
+
+    async def stall() -> None:
+        store = MemoryStore()
+        async with Rehearsal() as rehearsal:
+
+            def asked() -> list[str]:
+                return [each.packet for each in rehearsal.broker.records if each.direction == "in"]
+
+            async with rehearsal.open_mqtt(CONFIG, ports=rehearsal.ports(CONFIG, outbox_store=store)) as mqtt:
+                store.stall()
+                await mqtt.connect()
+                async with anyio.create_task_group() as tasks:
+
+                    async def subscribe() -> None:
+                        async with mqtt.subscribe("in"):
+                            await anyio.sleep(10.0)
+
+                    tasks.start_soon(subscribe)
+                    await anyio.sleep(0.9)
+                    assert asked() == ["CONNECT"]
+                    store.flow()
+                    await anyio.sleep(0.05)
+                    assert asked() == ["CONNECT", "SUBSCRIBE"]
+            async with rehearsal.open_mqtt(CONFIG, ports=rehearsal.ports(CONFIG, outbox_store=MemoryStore())) as mqtt:
+                await mqtt.connect()
+                async with mqtt.subscribe("in"):
+                    assert asked().count("SUBSCRIBE") == 2
+
+    run(stall, backend=backend)
+
+
+@both_backends
 def test_a_stop_does_not_wait_for_a_stalled_disk(backend: Backend) -> None:
     async def stall() -> float:
         store = MemoryStore()
