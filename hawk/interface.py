@@ -1,7 +1,8 @@
 """What an application holds: `MQTTInterface` in a nursery of its own choosing, or `open_mqtt` as a block.
 
-Between here and the actors there are channels only. While the Queue keeper has lent room, a publish is one `send_nowait`;
-the loop yields every 128 of them or every millisecond, so that a plain loop fills batches and starves nobody.
+Between here and the actors there are channels only. While the Queue keeper has lent room, a publish is one `send_nowait`, or
+joins what is on its way; the loop yields every 128 of them or every millisecond, so that a plain loop fills batches and
+starves nobody.
 """
 
 import itertools
