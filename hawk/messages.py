@@ -366,9 +366,11 @@ class Offers:
         self.taken = False
 
     def take(self) -> list[Offer]:
-        """All of them; from now on it grows no more."""
+        """All of them; from now on it grows no more, and keeps none of them alive."""
+        offers, self._offers = self._offers, []
+        self.add = self._offers.append
         self.taken = True
-        return self._offers
+        return offers
 
 
 class Withdraw(NamedTuple):

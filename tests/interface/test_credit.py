@@ -137,6 +137,7 @@ def test_offers_travel_together_until_the_keeper_takes_them(backend: Backend) ->
             assert isinstance(together, Offers)
             sender.send_nowait(offer(4))  # it has not been taken yet
             assert [each.messages[0].payload for each in together.take()] == [b"1", b"2", b"3", b"4"]
+            assert together.take() == [], "what was taken is not kept alive"
             sender.send_nowait(offer(5))
             (later,) = take_all(inbox, None)
             assert isinstance(later, Offers)
