@@ -67,6 +67,14 @@ class OfferSender:
     def __init__(self, to_queue_keeper: MemoryObjectSendStream[ToQueueKeeper]) -> None:
         self._to_queue_keeper = to_queue_keeper
         self._offers: Offers | None = None
+        self._answered: anyio.Event | None = None
+
+    @property
+    def answered(self) -> anyio.Event:
+        """One for the receipts of all offers that travel together: they are mostly accepted together, too."""
+        if self._answered is None:
+            self._answered = anyio.Event()
+        return self._answered
 
     def send_nowait(self, offer: Offer) -> None:
         """Hand over an offer. Raises `anyio.WouldBlock` when nothing is on its way and the inbox is full; `Stopped`."""
@@ -77,7 +85,7 @@ class OfferSender:
                 self._to_queue_keeper.send_nowait(offers)
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 raise Stopped("hawk has stopped") from None
-            self._offers = offers
+            self._offers, self._answered = offers, None
         offers.add(offer)
 
     async def send(self, offer: Offer) -> None:

@@ -186,6 +186,10 @@ class MQTTInterface:
         service = self._service
         if service is None or not service.open:
             service = await self._start()
+        size_bytes = message.size_bytes
+        if service.durable:
+            await checkpoint_if_cancelled()
+            return await self._hand_over(service, (message,), size_bytes)
         self._unyielded += 1
         if not self._unyielded % OFFERS_WITHOUT_THE_CLOCK and self._has_kept_others_waiting():
             await self._let_others_run()
@@ -193,7 +197,6 @@ class MQTTInterface:
             await checkpoint_if_cancelled()
         if not service.open:
             raise Stopped("hawk is stopping")
-        size_bytes = message.size_bytes
         if not service.credit.spend(size_bytes):
             return await self._ask(service, (message,), size_bytes)
         receipt = Receipt(1, 0, service, self._learn)
@@ -264,6 +267,8 @@ class MQTTInterface:
         if not batch:
             return Receipt(0, 0, service, self._learn)
         size_bytes = sum([message.size_bytes for message in batch])
+        if service.durable:
+            return await self._hand_over(service, batch, size_bytes)
         if not service.credit.spend(size_bytes, len(batch)):
             return await self._ask(service, batch, size_bytes)
         receipt = Receipt(len(batch), 0, service, self._learn)
@@ -432,17 +437,23 @@ class MQTTInterface:
 
     async def _ask(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
         """Offer beyond the room, and wait until the keeper has accepted them."""
+        with service.credit:
+            return await self._hand_over(service, messages, size_bytes)
+
+    async def _hand_over(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
+        """Offer, and wait until the keeper has accepted: with an outbox file what the disk has, else what finds room."""
         receipt = Receipt(len(messages), len(messages), service, self._learn)
         reference = receipt.reference
-        with service.credit:
-            await service.offers.send(Offer(messages, reference, size_bytes, asks=True))
-            try:
-                await receipt.accepted()
-            except anyio.get_cancelled_exc_class():
-                if not service.ended:
-                    with anyio.CancelScope(shield=True):
-                        await service.send(service.to_queue_keeper, Withdraw(reference))
-                raise
+        await service.offers.send(Offer(messages, reference, size_bytes, asks=True))
+        if service.durable:
+            receipt.share(service.offers.answered)
+        try:
+            await receipt.accepted()
+        except anyio.get_cancelled_exc_class():
+            if not service.ended:
+                with anyio.CancelScope(shield=True):
+                    await service.send(service.to_queue_keeper, Withdraw(reference))
+            raise
         return receipt
 
     def _has_kept_others_waiting(self) -> bool:

@@ -32,7 +32,7 @@ class Worker:
     def __init__(self, name: str) -> None:
         _refuse_in_virtual_time()
         self.name = name
-        self._turn = anyio.Lock()
+        self._turn = anyio.Lock(fast_acquire=True)
         self._jobs = SimpleQueue[Callable[[], None] | None]()
         self._woken, waker = socket.socketpair()
         self._woken.setblocking(False)

@@ -1,8 +1,6 @@
 """What became of each message: counted, told to its sender, and forgotten by the store. Nothing ends without passing here."""
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
 from hawk.core.commits import Commits
@@ -40,9 +38,16 @@ class Fates:
 
     def accept_all(self, entries: Iterable[Entry]) -> None:
         """What `accept` does for each, with one answer for a run of one sender's."""
-        for reply, run in groupby(entries, attrgetter("reply")):
-            first, *others = run
-            self.accept(reply, first.message, 1 + len(others))
+        reply: ReplyReference = nobody
+        message, messages = None, 0
+        for entry in entries:
+            if entry.reply is not reply or message is None:
+                if message is not None:
+                    self.accept(reply, message, messages)
+                reply, message, messages = entry.reply, entry.message, 0
+            messages += 1
+        if message is not None:
+            self.accept(reply, message, messages)
 
     def refuse(self, reply: ReplyReference, message: Message, fate: Fate) -> None:
         """This message was never accepted."""

@@ -10,6 +10,7 @@ script uses. "100 tasks" share one stream of payloads and each awaits its `publi
 - hawk: with a file and `durability="power"`, with a file and `durability="process"`, and without a file.
 - paho-mqtt: in memory, in a plain loop, its window lifted: what the ratios are to.
 - mqttium: with its SQLite store, driven as hawk is.
+- floor: what 100 and 1,000 tasks cost that do nothing but wait for the same file (`floor.py`). No client can beat it.
 
 `latency`: `await publish()` of one message at a time, with a file and without, beside one fsync of the same disk.
 
@@ -48,6 +49,7 @@ from compare import (
     spread,
     subscribe,
 )
+from floor import floor
 
 TASKS = 100
 PAHO_QUEUED = 20_000
@@ -147,6 +149,8 @@ CONTESTANTS: dict[str, Callable[[int, Payloads, Payloads], Figures]] = {
     "hawk memory asyncio, many": partial(hawk, "asyncio", "", many=True),
     "mqttium SQLite, 100 tasks": partial(mqttium, many=False),
     "mqttium SQLite, many": partial(mqttium, many=True),
+    "floor power trio, 100 tasks": partial(floor, TASKS),
+    "floor power trio, 1000 tasks": partial(floor, 1000),
 }
 """The ratios that count are of one kind: 100 tasks to 100 tasks, many to many; paho-mqtt has one way only."""
 

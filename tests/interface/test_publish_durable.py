@@ -1,0 +1,97 @@
+"""`publish()` with a store, from many tasks at once: they are woken together, and each is told what is its own."""
+
+import anyio
+import pytest
+
+from hawk import Config, MQTTInterface, ReconnectionConfig, Stopped
+from hawk.stores.memory import MemoryStore
+from hawk.testing.rehearsal import Rehearsal
+
+RECONNECTION = ReconnectionConfig(max_retries=None, initial_retry_delay=1.0, jitter_factor=0.0)
+CONFIG = Config(reconnection=RECONNECTION)
+SYNC_S = 0.01
+
+
+class Senders:
+    """Tasks that publish one message each, at the same moment."""
+
+    def __init__(self, mqtt: MQTTInterface) -> None:
+        self._mqtt = mqtt
+        self.accepted: list[int] = []
+        self.stopped: list[int] = []
+        self.cancelled: list[int] = []
+
+    async def publish(self, number: int, patience_s: float = 60.0) -> None:
+        with anyio.move_on_after(patience_s) as scope:
+            try:
+                await self._mqtt.publish("n", number, qos=1)
+                self.accepted.append(number)
+            except Stopped:
+                self.stopped.append(number)
+        if scope.cancelled_caught:
+            self.cancelled.append(number)
+
+
+async def test_who_offers_together_with_others_is_accepted_when_its_own_message_is() -> None:
+    """Two find room at once; each of the others when the broker has taken one."""
+    config = Config(message_queue_size=2, max_inflight=1, overflow="wait", reconnection=RECONNECTION)
+    store = MemoryStore(sync_s=SYNC_S)
+    async with Rehearsal() as rehearsal:
+        rehearsal.network.refuse()
+        async with (
+            rehearsal.open_mqtt(config, ports=rehearsal.ports(config, outbox_store=store)) as mqtt,
+            anyio.create_task_group() as tasks,
+        ):
+            senders = Senders(mqtt)
+            for number in range(8):
+                tasks.start_soon(senders.publish, number)
+            await anyio.sleep(5.0)
+            assert len(senders.accepted) == 2 == len(store.records)
+            rehearsal.network.allow()
+            while len(senders.accepted) < 8:
+                await anyio.sleep(0.1)
+        assert sorted(int(payload) for _, payload in rehearsal.broker.received()) == list(range(8))
+
+
+async def test_one_of_many_that_is_cancelled_ends_only_itself() -> None:
+    async with Rehearsal() as rehearsal, anyio.create_task_group() as tasks:
+        store = MemoryStore(sync_s=1.0)
+        async with rehearsal.open_mqtt(CONFIG, ports=rehearsal.ports(CONFIG, outbox_store=store)) as mqtt:
+            await mqtt.connect()
+            senders = Senders(mqtt)
+            for number in range(10):
+                tasks.start_soon(senders.publish, number, 0.5 if number == 3 else 60.0)
+            await anyio.sleep(5.0)
+            assert senders.cancelled == [3]
+            assert sorted(senders.accepted) == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 1.0])
+async def test_all_who_wait_for_a_disk_that_hangs_are_told_of_the_end(drain_s: float) -> None:
+    async with Rehearsal() as rehearsal, anyio.create_task_group() as tasks:
+        store = MemoryStore()
+        async with rehearsal.open_mqtt(CONFIG, ports=rehearsal.ports(CONFIG, outbox_store=store)) as mqtt:
+            await mqtt.connect()
+            await (await mqtt.publish("n", "before")).acknowledged()
+            store.stall()
+            senders = Senders(mqtt)
+            for number in range(10):
+                tasks.start_soon(senders.publish, number)
+            await anyio.sleep(1.0)
+            assert not senders.accepted
+            await mqtt.disconnect(drain_s=drain_s)
+            await anyio.sleep(0.1)
+            assert sorted(senders.stopped) == list(range(10))
+            store.flow()
+
+
+async def test_a_sender_after_another_shares_no_event_that_was_set_before() -> None:
+    """Each waits for a commit of its own: an event of an earlier one wakes nobody, and keeps no task busy."""
+    async with Rehearsal() as rehearsal:
+        store = MemoryStore(sync_s=SYNC_S)
+        async with rehearsal.open_mqtt(CONFIG, ports=rehearsal.ports(CONFIG, outbox_store=store)) as mqtt:
+            await mqtt.connect()
+            for number in range(5):
+                began_at = anyio.current_time()
+                await mqtt.publish("n", number, qos=1)
+                assert SYNC_S * 0.99 <= anyio.current_time() - began_at <= 3 * SYNC_S
