@@ -57,7 +57,8 @@ from hawk.actors.stats_collector import StatsCollector
 from hawk.actors.store_task import StoreTask
 from hawk.actors.subscription_keeper import SubscriptionKeeper
 from hawk.config import Config
-from hawk.core.outbox import MOST_UNSENT_MESSAGES, Outbox
+from hawk.core.dispatch import MOST_UNSENT_MESSAGES
+from hawk.core.outbox import Outbox
 from hawk.core.session_record import NO_SESSION, SessionRecord
 from hawk.credit import Credit, OfferSender
 from hawk.errors import Stopped

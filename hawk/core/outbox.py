@@ -4,46 +4,37 @@
                                              ^------- returned (the link died)
                                              ^------- deferred (the broker refused it for now)
 
-Its two ideas live in files of their own: what waits (`core/intake.py`, `core/backlog.py`) and what is under way
-(`core/window.py`). `Outbox` joins them for the Queue keeper. Its methods take facts and time, change the books at once,
-and leave what is to be done for the keeper to collect: `take_commit`, `take_read`, `take_packets`, `take_answers`, `room`,
-`ledger`.
+What waits is in `core/intake.py` and `core/backlog.py`, what is under way in `core/window.py`; `core/dispatch.py` says what
+goes out, and `core/settling.py` what follows from what comes back. `Outbox` joins them for the Queue keeper. Its methods take
+facts and time, change the books at once, and leave what is to be done for the keeper to collect: `take_commit`, `take_read`,
+`take_packets`, `take_answers`, `room`, `ledger`.
 """
 
 import math
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 from hawk.config import Config
 from hawk.core.admission import Admission
-from hawk.core.answers import Judge, explain_refused_publish, hawks_own, judge_refusal
+from hawk.core.answers import Judge, hawks_own
 from hawk.core.backlog import EXPIRED, Backlog, Paging
-from hawk.core.backoff import wait_s
 from hawk.core.commits import Commits
 from hawk.core.deferrals import Deferrals
-from hawk.core.delivery import PLAIN, Entry, Next, from_record, is_unrestricted, obstacle_to, unknown_releases
-from hawk.core.fates import ACKNOWLEDGED, Fates, Told, nobody
+from hawk.core.delivery import PLAIN, Entry, from_record, obstacle_to
+from hawk.core.dispatch import Dispatch
+from hawk.core.fates import Fates, Told, nobody
 from hawk.core.intake import ABANDONED, Intake
 from hawk.core.latest import Latest
 from hawk.core.ledger import Books
-from hawk.core.poison import Poison
+from hawk.core.settling import Settling
+from hawk.core.waited import Waited
 from hawk.core.window import Window
 from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport
-from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, PingRequest, Publish
-from hawk.values import Cause, Fate, FateKind, Ledger, Message, Verdict
+from hawk.packets import Acknowledgement, Connack, Outgoing
+from hawk.values import Cause, Fate, FateKind, Ledger, Message
 
-MOST_UNSENT_BYTES = 1024 * 1024
-"""QoS 0 needs no acknowledgement; this bounds what of it the socket has not taken yet."""
-MOST_UNSENT_MESSAGES = 1000
 MOST_DEFERRED = 10_000
-LONGEST_HELD_S = 1.0
-"""How long a new link waits until the store knows of its session: a disk that hangs must not cost the link."""
-UNSPECIFIED_ERROR = 0x80
 
-_SENT = Fate(FateKind.SENT)
-_STILLBORN = Fate(FateKind.SUPERSEDED, "a birth message, and the link that it was for is gone")
 _FORGOTTEN = Fate(FateKind.UNKNOWN, "the broker forgot the session after it had received the message")
-_UNSENT = Fate(FateKind.DROPPED, "QoS 0, and the link died before the socket took it")
 _KEPT = Fate(FateKind.STOPPED, "kept in the outbox file")
 
 
@@ -64,7 +55,6 @@ class Outbox:
     ) -> None:
         self._config = config
         self._identity = identity
-        self._judge = judge
         self._books = Books(opening)
         self._commits = Commits(durable=durable, most_gathered=config.max_inflight // 2)
         self._fates = Fates(self._books, self._commits)
@@ -75,21 +65,15 @@ class Outbox:
         self._window = Window(config.max_inflight, durable=durable, is_secured=self._commits.is_secured)
         most_deferred = min(MOST_DEFERRED, config.message_queue_size)
         self._deferrals = Deferrals(most_messages=most_deferred, most_bytes=config.most_queue_bytes)
-        self._poison = Poison()
-        self._unsent: deque[Entry] = deque()
-        self._unsent_bytes = 0
-        self._connack: Connack | None = None
-        self._ready = False
-        self._unrestricted = False
-        self._acknowledged = False
-        self._looked_at = 0
-        self._progress_at = 0.0
-        self._stall_told = False
-        self._packets: list[Outgoing] = []
-        self._at_stop: Ledger | None = None
-        self._birth: Entry | None = None
+        self._settling = Settling(
+            config, self._window, self._backlog, self._deferrals, self._fates, self._commits, judge=judge
+        )
+        self._dispatch = Dispatch(
+            self._window, self._backlog, self._deferrals, self._admission, self._intake, self._fates, self._commits
+        )
+        self._waited = Waited(self._books, self._backlog, self._commits)
         self._births = 0
-        self._held_until = -math.inf
+        self._at_stop: Ledger | None = None
 
     # ------------------------------------------------------------------------------------- coming in
 
@@ -98,7 +82,7 @@ class Outbox:
         self._books.recover(recovered.queued + len(recovered.under_way))
         self._books.recover(recovered.damaged, new=True)
         self._books.end(FateKind.DAMAGED, recovered.damaged)
-        self._intake.last_number = self._looked_at = recovered.last_number
+        self._intake.last_number = self._waited.looked_at = recovered.last_number
         self._commits.recover(recovered.last_number)
         self._backlog.recover(recovered, now)
         entries = [from_record(record, nobody, now) for record in recovered.under_way]
@@ -140,7 +124,7 @@ class Outbox:
         # Whatever the store alone has cannot go out at once.
         self._books.waited += self._backlog.committed(kept)
         for entry in secured:
-            self._packets += self._window.say_release(entry)
+            self._dispatch.answers += self._window.say_release(entry)
 
     def commit_failed(self, why: str, now: float) -> None:
         """The commit that was taken last is not done: its newcomers are turned away, what else it held tries again later."""
@@ -159,8 +143,8 @@ class Outbox:
 
     def page_read(self, page: Page, now: float) -> None:
         """The store has read what was asked for last."""
-        self._count_those_who_wait()
-        self._looked_at = max(self._looked_at, self._backlog.page_read(page, now))
+        self._waited.count()
+        self._waited.looked_at = max(self._waited.looked_at, self._backlog.page_read(page, now))
 
     def page_failed(self, now: float) -> None:
         """The store could not read what was asked for last."""
@@ -171,32 +155,27 @@ class Outbox:
     @property
     def link_up(self) -> bool:
         """Whether a link is up."""
-        return self._connack is not None
+        return self._dispatch.connack is not None
 
     def open(self, connack: Connack, now: float, birth: Message | None = None) -> None:
         """A link is up. What is unfinished goes first; `birth`, and the backlog behind it, wait for `ready`."""
-        self._connack, self._ready, self._stall_told = connack, False, False
-        self._acknowledged = False
-        self._progress_at = now
-        self._unrestricted = is_unrestricted(connack)
+        self._settling.begin(now)
         self._note_session(connack)
-        self._held_until = now + LONGEST_HELD_S if self._commits.identity_waits else -math.inf
+        self._dispatch.open(connack, now)
         forgotten, renewed, given_up = self._window.open(connack)
         for entry in forgotten:
             self._backlog.expiries.discard(entry)
-            self._end(entry, _FORGOTTEN)
+            self._fates.end(entry, _FORGOTTEN)
         for entry, identifier in renewed:
             self._commits.progress(entry, identifier)
         for entry, fate in given_up:
             self._fates.forget(entry, fate)
-        self._sweep_unfinished(now)
-        if not self._window.returned:
-            self._poison.acquit()
-        self._window.isolated = self._poison.isolating
+        self._sweep_unfinished(connack, now)
+        self._settling.suspect()
         if birth is not None and not self._intake.over:
             # Of this link alone, so no store keeps it; its number is one that no other message has.
             self._births += 1
-            self._birth = Entry(-self._births, birth, nobody)
+            self._dispatch.birth = Entry(-self._births, birth, nobody)
             self._books.accepted += 1
 
     def _note_session(self, connack: Connack) -> None:
@@ -212,54 +191,31 @@ class Outbox:
 
     @property
     def holds_back(self) -> bool:
-        """Whether nothing may be written on this link yet, because the store does not know of its session.
-
-        A process that died now would come back with Clean Start, and what the broker keeps in the session would be gone.
-        """
-        return self._held_until > -math.inf
+        """Whether nothing may be written on this link yet, because the store does not know of its session."""
+        return self._dispatch.holds_back
 
     def ready(self) -> None:
         """Subscriptions are in place: the backlog may flow."""
-        self._ready = True
+        self._dispatch.ready = True
 
     def close(self, cause: Cause | None = None, *, proven: bool = True) -> None:
         """The link is down. Under way goes back in front; QoS 0 that the socket had not taken is gone.
 
         `proven`: a ping or anything else had been answered on it.
         """
-        self._connack, self._ready, self._held_until = None, False, -math.inf
-        if cause is not None and not self._acknowledged:
-            self._judge_loss(cause, proven)
+        if cause is not None:
+            self._settling.lose(cause, alone=not self._dispatch.unsent, proven=proven)
         self._window.close()
-        self._packets.clear()
-        if self._birth is not None:
-            self._end(self._birth, _STILLBORN)
-            self._birth = None
-        for entry in self._unsent:
-            self._end(entry, _UNSENT)
-        self._unsent.clear()
-        self._unsent_bytes = 0
+        self._dispatch.close()
         for entry in self._window.entries():
             if entry.terms is not PLAIN:
                 self._backlog.expiries.add(entry)
 
-    def _judge_loss(self, cause: Cause, proven: bool) -> None:
-        """Nothing was acknowledged on the link that died: perhaps the broker cannot bear the oldest entry."""
-        oldest, alone = self._window.oldest, self._window.awaiting == 1 and not self._unsent
-        suspect = 0 if oldest is None else oldest.number
-        if not self._poison.lost(cause, suspect, alone=alone, proven=proven) or oldest is None:
-            return
-        why = f"the broker closed the link again and again while this message alone was under way ({cause})"
-        fate = Fate(FateKind.DEAD_LETTERED, why, cause.reason_code or UNSPECIFIED_ERROR)
-        self._window.set_aside(oldest)
-        self._end(oldest, fate)
-
-    def _sweep_unfinished(self, now: float) -> None:
+    def _sweep_unfinished(self, connack: Connack | None, now: float) -> None:
         """End what an earlier link left and that has no future: expired, or more than this broker takes.
 
         What was sent does not expire while its session may live (MQTT 5 sections 4.3.3 and 4.4): it is repeated.
         """
-        connack = self._connack
 
         def judge(entry: Entry, was_sent: bool) -> Fate | None:
             if entry.is_expired(now) and not was_sent:
@@ -280,56 +236,9 @@ class Outbox:
         acknowledged: Sequence[int] = (),
     ) -> None:
         """Acknowledgements came in, and the socket took so many QoS 0 messages, the oldest unsent first."""
-        if self._connack is None:
-            return
-        window = self._window
-        completed, others = window.complete_run(acknowledged)
-        if completed:
-            self._note_progress(now)
-            self._fates.end_all(completed)
-        unknown: list[Acknowledgement] = []
-        for acknowledgement in (*others, *acknowledgements):
-            following, entry = window.acknowledge(acknowledgement)
-            if entry is None:
-                unknown.append(acknowledgement)
-                continue
-            if following is Next.IGNORE:
-                continue
-            self._note_progress(now)
-            if following is Next.COMPLETE:
-                self._end(entry, ACKNOWLEDGED)
-            elif following is Next.RELEASE:
-                if self._commits.durable:
-                    self._commits.progress(entry)
-                else:
-                    self._packets.append(Acknowledgement(AckKind.PUBREL, entry.identifier))
-            else:
-                self._refused(entry, acknowledgement, now)
-        if unknown:
-            self._packets += unknown_releases(unknown)
-        for _ in range(min(sent, len(self._unsent))):
-            entry = self._unsent.popleft()
-            self._unsent_bytes -= entry.message.size_bytes
-            self._end(entry, _SENT)
-
-    def _note_progress(self, now: float) -> None:
-        self._progress_at = now
-        if not self._acknowledged:
-            self._acknowledged, self._window.isolated = True, False
-            self._poison.acquit()
-
-    def _refused(self, entry: Entry, acknowledgement: Acknowledgement, now: float) -> None:
-        entry.refusals += 1
-        code = acknowledgement.reason_code
-        verdict = judge_refusal("PUBACK" if entry.message.qos == 1 else "PUBREC", code, self._judge)
-        if verdict is Verdict.NEVER or entry.refusals > self._config.message_retry_limit:
-            why = f"the broker refused the message: {explain_refused_publish(code)}"
-            self._end(entry, Fate(FateKind.DEAD_LETTERED, why, code))
-            return
-        identifier, entry.identifier = entry.identifier, 0
-        self._commits.progress(entry, identifier)
-        self._deferrals.add(entry, now + wait_s(verdict, entry.refusals, self._config.reconnection))
-        self._backlog.expiries.add(entry)
+        if self.link_up:
+            self._dispatch.answers += self._settling.settle(acknowledgements, now, acknowledged=acknowledged)
+            self._dispatch.sent(sent)
 
     # -------------------------------------------------------------------------------------- going out
 
@@ -340,111 +249,13 @@ class Outbox:
         """
         self._expire(now)
         self._intake.seat_line(now, link_up=self.link_up)
-        if self.holds_back:
-            if now < self._held_until and self._commits.identity_waits and not self.troubled:
-                self._count_those_who_wait()
-                return ()
-            self._held_until = -math.inf
-        packets, self._packets = self._packets, []
-        if self._connack is not None:
-            if not self._window.awaiting:
-                self._progress_at = now
-            self._deferrals.wake(now)
-            self._resume(packets, now, ready=False)
-            if self._ready and self._take_birth(packets, self._connack, now):
-                self._resume(packets, now, ready=True)
-            if self._ready and not (self._window.returned or self._birth or self._window.isolated):
-                self._take_backlog(packets, self._connack, now)
-                while self._admission.line and self._intake.seat_line(now, link_up=True):
-                    self._take_backlog(packets, self._connack, now)
-        self._count_those_who_wait()
-        if self._window.isolated and any(isinstance(packet, Publish) for packet in packets):
-            # If the link is sound the answer comes before whatever the message does to the broker.
-            packets.insert(0, PingRequest())
+        if self.link_up:
+            self._settling.note_idle(now)
+        packets = self._dispatch.take(now, troubled=self.troubled)
+        self._waited.count()
         return tuple(packets)
 
-    def _resume(self, packets: list[Outgoing], now: float, *, ready: bool) -> None:
-        packets += self._window.take_prepared(now)
-        if self._window.returned:
-            resumed, prepared, with_terms = self._window.resume(now, ready=ready)
-            packets += resumed
-            for entry in with_terms:
-                self._backlog.expiries.discard(entry)
-            for entry in prepared:
-                self._commits.progress(entry)
-
-    def _take_birth(self, packets: list[Outgoing], connack: Connack, now: float) -> bool:
-        """Send the birth, if there is one that waits. False when it must wait longer, and all behind it."""
-        if self._birth is not None:
-            if self._window.isolated or not self._put_under_way(self._birth, packets, connack, now):
-                return False
-            self._birth = None
-        return True
-
-    def _take_backlog(self, packets: list[Outgoing], connack: Connack, now: float) -> None:
-        backlog, deferrals, admission = self._backlog, self._deferrals, self._admission
-        while deferrals.due and self._put_under_way(deferrals.due[0], packets, connack, now):
-            self._backlog.expiries.discard(deferrals.due[0])
-            deferrals.take()
-        if deferrals.due or deferrals.full:
-            return
-        backlog.prune()
-        waiting = backlog.head
-        while waiting:
-            if self._unrestricted:
-                run, size_bytes = self._window.send_run(waiting, self._commits.committed_number)
-                packets += run
-                admission.remove(size_bytes, len(run))
-            if not waiting or not self._put_under_way(waiting[0], packets, connack, now):
-                break
-            backlog.took(waiting.popleft())
-
-    def _put_under_way(self, entry: Entry, packets: list[Outgoing], connack: Connack, now: float) -> bool:
-        """Send this entry, or end it if this broker can never take it. False when it, and all behind it, must wait."""
-        message, window = entry.message, self._window
-        if not self._commits.holds(entry):
-            return False
-        if obstacle := obstacle_to(message, connack):
-            self._end(entry, obstacle)
-            return True
-        if message.qos:
-            if not window.has_credit_for(message):
-                return False
-        elif len(self._unsent) >= MOST_UNSENT_MESSAGES or self._unsent_bytes >= MOST_UNSENT_BYTES:
-            return False
-        else:
-            self._unsent.append(entry)
-            self._unsent_bytes += message.size_bytes
-        if window.must_prepare(entry):
-            if window.prepare(entry):
-                self._commits.progress(entry)
-        elif message.qos:
-            packets.append(window.send(entry, now))
-        else:
-            packets.append(Publish(entry.message_at(now)))
-        return True
-
-    def _count_those_who_wait(self) -> None:
-        waited, looked_at, newest = 0, self._looked_at, self._looked_at
-        committed = self._commits.committed_number
-        for entry in reversed(self._backlog.head):
-            number = entry.number
-            if number <= looked_at:
-                break
-            if number > committed and entry.message.qos:
-                # It waits for the disk, and so do those behind it; they are looked at when it is committed.
-                waited, newest = 0, looked_at
-                continue
-            waited += 1
-            if number > newest:
-                newest = number
-        self._books.waited += waited
-        self._looked_at = newest
-
     # ---------------------------------------------------------------------------------------- answers
-
-    def _end(self, entry: Entry, fate: Fate) -> None:
-        self._fates.end(entry, fate)
 
     def watch_fates(self, watched: bool) -> None:
         """Whether every fate of every message is wanted in `take_answers`, or only what a sender still listens for."""
@@ -461,10 +272,10 @@ class Outbox:
 
     def ledger(self) -> Ledger:
         """The books of this moment."""
-        if self._connack is None:
+        if not self.link_up:
             # So that a sender who is told of its acceptance reads that its message was queued.
-            self._count_those_who_wait()
-        return self._books.statement(queued=self._queued, in_flight=self._window.in_flight + len(self._unsent))
+            self._waited.count()
+        return self._books.statement(queued=self._queued, in_flight=self._window.in_flight + self._dispatch.unsent)
 
     @property
     def in_memory(self) -> int:
@@ -473,7 +284,7 @@ class Outbox:
 
     @property
     def _queued(self) -> int:
-        births = 0 if self._birth is None else 1
+        births = 0 if self._dispatch.birth is None else 1
         return self._admission.waiting + len(self._deferrals) + self._window.returned + births
 
     # -------------------------------------------------------------------------------- time, and the end
@@ -486,32 +297,23 @@ class Outbox:
         elsewhere = set()
         for entry in self._deferrals.take_expired(now):
             elsewhere.add(entry.number)
-            self._end(entry, EXPIRED)
+            self._fates.end(entry, EXPIRED)
         # What is in flight does not expire: it was sent in time, and its answer is on the way.
         elsewhere.update(entry.number for entry in self._window.entries())
         if self._window.returned:
-            self._sweep_unfinished(now)
+            self._sweep_unfinished(self._dispatch.connack, now)
         self._backlog.expire(entry for entry in due if entry.number not in elsewhere)
 
     def stalled(self, now: float) -> bool:
         """Whether the broker has acknowledged nothing for `ack_timeout_s`; told once a link."""
-        if self._stall_told or not self._window.awaiting or now < self._progress_at + self._config.ack_timeout_s:
-            return False
-        self._stall_told = True
-        return True
+        return self._settling.stalled(now)
 
     def deadline(self) -> float:
         """When something falls due by itself: -inf for at once, inf for never."""
         if self._fates.answers:
             return -math.inf
-        deadline = min(self._commits.deadline(), self._backlog.deadline())
-        if self._connack is not None:
-            deadline = min(deadline, self._deferrals.deadline())
-            if self.holds_back:
-                deadline = min(deadline, self._held_until)
-            if self._window.awaiting and not self._stall_told:
-                deadline = min(deadline, self._progress_at + self._config.ack_timeout_s)
-        return deadline
+        deadline = min(self._commits.deadline(), self._backlog.deadline(), self._dispatch.deadline())
+        return min(deadline, self._settling.deadline()) if self.link_up else deadline
 
     def begin_stop(self) -> None:
         """Admit nothing more; those in line are refused."""
@@ -525,30 +327,26 @@ class Outbox:
         """Whether a stop has nothing left to wait for: all is delivered, or on disk with the link down."""
         if not self._commits.idle:
             return False
-        if self._connack is None and self._commits.durable:
+        if not self.link_up and self._commits.durable:
             return True
-        return not (self._queued or self._window.in_flight or self._unsent)
+        return not (self._queued or self._window.in_flight or self._dispatch.unsent)
 
     def end_stop(self) -> StopReport:
         """The stop is over: what is left stays on disk, or is abandoned. Call `take_answers` after it."""
         opening = self._at_stop or self.ledger()
         behind = self._backlog.kept_behind
-        birth = () if self._birth is None else (self._birth,)
-        left = [*birth, *self._window.entries(), *self._deferrals.drain(), *self._backlog.drain(), *self._unsent]
-        self._birth = None
-        left = list({entry.number: entry for entry in (*left, *self._commits.unwritten)}.values())
         # Nothing goes out any more: what has been told its end must not be sent after it.
-        self._intake.over, self._connack, self._ready = True, None, False
-        self._packets.clear()
+        birth, unsent = self._dispatch.drain()
+        self._intake.over = True
+        left = [*birth, *self._window.entries(), *self._deferrals.drain(), *self._backlog.drain(), *unsent]
         self._window.clear()
-        self._unsent.clear()
-        self._unsent_bytes = 0
+        left = list({entry.number: entry for entry in (*left, *self._commits.unwritten)}.values())
         kept = [entry for entry in left if self._commits.keeps(entry)]
         for reply, message in [*((entry.reply, entry.message) for entry in kept), *self._backlog.take_listeners()]:
             self._fates.refuse(reply, message, _KEPT)
         for entry in left:
             if not self._commits.keeps(entry):
-                self._end(entry, ABANDONED)
+                self._fates.end(entry, ABANDONED)
         self._admission.waiting = len(kept) + behind
         closing = self.ledger()
         return StopReport(

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from hawk.config import Config, OverflowPolicy, ReconnectionConfig
-from hawk.core.outbox import MOST_UNSENT_BYTES, Outbox
+from hawk.core.dispatch import MOST_UNSENT_BYTES
+from hawk.core.outbox import Outbox
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Offer, Page, ReadPage, Record, Recovered, Reply, ReplyReference, Room, StopReport
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish

@@ -5,7 +5,8 @@ from copy import deepcopy
 from hawk.config import Config
 from hawk.core.backlog import Paging
 from hawk.core.commits import GATHERING_S
-from hawk.core.outbox import LONGEST_HELD_S, Outbox
+from hawk.core.dispatch import LONGEST_HELD_S
+from hawk.core.outbox import Outbox
 from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.stores.memory import Disk
