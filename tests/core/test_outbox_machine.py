@@ -65,6 +65,8 @@ class Track:
     forgotten: bool = False
     written: bool = False
     recovered: bool = False
+    recovered_whole: bool = False
+    """It is in memory since the start, as all are up to the last that was under way."""
     alone_at_losses: int = 0
     offered_at: float = 0.0
     accepted_at: float = math.inf
@@ -307,9 +309,11 @@ class OutboxMachine(RuleBasedStateMachine):
                 assert serial in kept, "C1"
         before, self.tracks = self.tracks, {}
         self.serials_on_disk = {record.number: serial for serial, record in kept.items()}
+        last_under_way = max((record.number for record in kept.values() if record.identifier), default=0)
         for serial, record in sorted(kept.items()):
             track = Track(record.message, before[serial].reply if serial in before else Sender())
             track.accepted = track.recovered = True
+            track.recovered_whole = record.number <= last_under_way
             track.position = serial + 1
             track.accepted_at = self.now
             track.offered_at = -math.inf
@@ -680,7 +684,9 @@ class OutboxMachine(RuleBasedStateMachine):
         if message.payload:
             return self.tracks[serial_of(message)]
         unsent = [
-            track for _, track in sorted(self.tracks.items()) if track.accepted and not track.fate and not track.sent
+            track
+            for _, track in sorted(self.tracks.items())
+            if track.accepted and not track.fate and not track.sent and not track.recovered_whole
         ]
         if not message.topic:
             return next(track for track in unsent if track.reply is reply and track.message.qos)
