@@ -73,6 +73,8 @@ class Dispatch:
         """Whether subscriptions are in place, so that more than what is unfinished may flow."""
         self.answers: list[Outgoing] = []
         """What goes out before anything else: what is said to acknowledgements."""
+        self.secured: list[Entry] = []
+        """Of which the store knows that their PUBREC came: their PUBREL goes out."""
         self.birth: Entry | None = None
         self._unrestricted = False
         self._unsent = _Unsent()
@@ -88,6 +90,7 @@ class Dispatch:
         """The link is down: what the socket had not taken is gone, and what was for that link alone."""
         self.connack, self.ready, self._held_until = None, False, -math.inf
         self.answers.clear()
+        self.secured.clear()
         if self.birth is not None:
             self._fates.end(self.birth, _STILLBORN)
             self.birth = None
@@ -99,6 +102,7 @@ class Dispatch:
         birth = [] if self.birth is None else [self.birth]
         self.connack, self.ready, self.birth = None, False, None
         self.answers.clear()
+        self.secured.clear()
         return birth, self._unsent.take(self.unsent)
 
     @property
@@ -137,6 +141,9 @@ class Dispatch:
                 return []
             self._held_until = -math.inf
         packets, self.answers = self.answers, []
+        for entry in self.secured:
+            packets += self._window.say_release(entry)
+        self.secured.clear()
         if self.connack is not None:
             self._deferrals.wake(now)
             self._resume(packets, now, ready=False)

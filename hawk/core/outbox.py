@@ -123,8 +123,7 @@ class Outbox:
         self._fates.accept_all(kept)
         # Whatever the store alone has cannot go out at once.
         self._books.waited += self._backlog.committed(kept)
-        for entry in secured:
-            self._dispatch.answers += self._window.say_release(entry)
+        self._dispatch.secured += secured
 
     def commit_failed(self, why: str, now: float) -> None:
         """The commit that was taken last is not done: its newcomers are turned away, what else it held tries again later."""

@@ -169,6 +169,22 @@ class TestQoS2:
         assert commit is not None
         assert commit.delete == (1,)
 
+    def test_while_the_disk_takes_its_time_with_a_pubrec_the_broker_owes_nothing(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a", qos=2))
+        desk.run()
+        desk.open()
+        desk.run()
+        desk.settle(AckKind.PUBREC, 1)
+        assert desk.sent() == []
+        assert desk.outbox.take_commit(desk.now) is not None
+        desk.now += 2 * PLAIN.ack_timeout_s
+        assert not desk.outbox.stalled(desk.now)
+        desk.outbox.committed()
+        assert desk.sent() == [Acknowledgement(AckKind.PUBREL, 1)]
+        assert not desk.outbox.stalled(desk.now), "the broker was asked just now"
+        assert desk.outbox.stalled(desk.now + PLAIN.ack_timeout_s)
+
     def test_what_comes_behind_waits_for_it_and_keeps_its_place(self) -> None:
         desk = Desk()
         desk.offer(*texts("a"), *texts("b", qos=2), *texts("c"), *texts("d", qos=0), *texts("e", qos=2))

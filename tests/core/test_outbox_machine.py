@@ -553,6 +553,8 @@ class OutboxMachine(RuleBasedStateMachine):
         if self.durable:
             stages = [record.stage for record in self.disk.records(self.now) if record.identifier == packet.identifier]
             assert stages == [Stage.RELEASED], "that the PUBREC came is on disk before the PUBREL"
+        if not self.awaited():
+            self.progress_at = self.now
         self.releases_owed.discard(packet.identifier)
         if serial := self.serial_received(packet.identifier):
             self.under_way[packet.identifier] = serial - 1
@@ -606,7 +608,7 @@ class OutboxMachine(RuleBasedStateMachine):
         payloads = sum(len(self.tracks[other].message.payload) for other in self.under_way.values())
         assert len(self.under_way) < self.window, "credit, resends included"
         assert not self.under_way or payloads + len(message.payload) <= MOST_BYTES_IN_FLIGHT
-        if not self.under_way:
+        if not self.awaited():
             self.progress_at = self.now
         self.under_way[packet.identifier] = serial
 
@@ -639,8 +641,12 @@ class OutboxMachine(RuleBasedStateMachine):
         """Whether the disk fails, so that what it alone has cannot be read."""
         return self.outbox.troubled
 
+    def awaited(self) -> set[int]:
+        """The identifiers about which it is the broker's turn to speak."""
+        return self.under_way.keys() - self.releases_owed
+
     def judge_stall(self) -> None:
-        due = bool(self.under_way) and self.now >= self.progress_at + self.config.ack_timeout_s
+        due = bool(self.awaited()) and self.now >= self.progress_at + self.config.ack_timeout_s
         assert self.outbox.stalled(self.now) == (due and not self.stall_told)
         self.stall_told |= due
 
