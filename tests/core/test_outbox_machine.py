@@ -404,20 +404,21 @@ class OutboxMachine(RuleBasedStateMachine):
         self.ready = True
         self.outbox.ready()
 
-    @rule(broker_got=st.booleans(), by_the_broker=MOSTLY)
+    @rule(broker_got=st.booleans(), by_the_broker=MOSTLY, answered=MOSTLY)
     @precondition(lambda self: self.connack is not None and bool(self.under_way or self.unsent or self.strays))
-    def link_dies(self, *, broker_got: bool, by_the_broker: bool) -> None:
-        self.note_alone(by_the_broker)
+    def link_dies(self, *, broker_got: bool, by_the_broker: bool, answered: bool) -> None:
+        """`answered`: a ping was, on this link."""
+        self.note_alone(by_the_broker, answered)
         self.lose_link(broker_got)
-        self.outbox.close(BY_THE_BROKER if by_the_broker else BY_THE_NETWORK)
+        self.outbox.close(BY_THE_BROKER if by_the_broker else BY_THE_NETWORK, proven=answered)
 
-    def note_alone(self, by_the_broker: bool) -> None:
-        """How often each message was alone in flight when the broker closed a link on which nothing was acknowledged."""
+    def note_alone(self, by_the_broker: bool, answered: bool) -> None:
+        """How often each message was alone in flight when the broker closed a link on which nothing but a ping was answered."""
         self.losses = 0 if self.acknowledged_on_this_link or not by_the_broker else self.losses + 1
         if not self.losses:
             for track in self.tracks.values():
                 track.alone_at_losses = 0
-        elif len(self.under_way) == 1:
+        elif len(self.under_way) == 1 and answered:
             (serial,) = self.under_way.values()
             self.tracks[serial].alone_at_losses += 1
 
@@ -819,7 +820,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def heal(self) -> None:
         """A good link in a living session, a good disk, an honest broker: everything accepted ends in a fate."""
         if self.connack is not None:
-            self.link_dies(broker_got=True, by_the_broker=False)
+            self.link_dies(broker_got=True, by_the_broker=False, answered=True)
         self.open(Connack(session_present=self.had_session))
         self.subscriptions_are_in()
         for _ in range(300):
@@ -841,7 +842,7 @@ class OutboxMachine(RuleBasedStateMachine):
         ]
         assert not missing, "nothing accepted vanishes"
         assert self.outbox.drained
-        self.link_dies(broker_got=True, by_the_broker=False)
+        self.link_dies(broker_got=True, by_the_broker=False, answered=True)
         self.open(Connack())
         self.act()
         while self.commit is not None:
