@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hawk.testing.proxy_timeline import Spell as Spell
     from hawk.testing.proxy_timeline import Weather as Weather
     from hawk.testing.rehearsal import Rehearsal as Rehearsal
+    from hawk.testing.virtual_pace import Pace as Pace
     from hawk.testing.virtual_time import VirtualWallClock as VirtualWallClock
     from hawk.testing.virtual_time import run as run
 
@@ -28,6 +29,7 @@ _HOME_OF = {
     "FaultProxy": "hawk.testing.proxy",
     "MemoryStore": "hawk.stores.memory",
     "Network": "hawk.testing.network",
+    "Pace": "hawk.testing.virtual_pace",
     "Rehearsal": "hawk.testing.rehearsal",
     "Spell": "hawk.testing.proxy_timeline",
     "Verdict": "hawk.testing.history",
@@ -46,6 +48,7 @@ __all__ = [
     "FaultProxy",
     "MemoryStore",
     "Network",
+    "Pace",
     "Rehearsal",
     "Spell",
     "Verdict",

@@ -16,6 +16,7 @@ import anyio
 
 from hawk.offload import TIME_IS_VIRTUAL
 from hawk.testing.virtual_asyncio import StepsOnAsyncio, run_on_asyncio, skip_on_asyncio
+from hawk.testing.virtual_pace import Pace
 from hawk.testing.virtual_trio import StepsOnTrio, run_on_trio, skip_on_trio
 
 Result = TypeVar("Result")
@@ -43,15 +44,17 @@ def run(
     backend: Backend = "trio",
     seed: int = 0,
     limit_s: float = 7 * DAY_S,
+    pace: Pace | None = None,
 ) -> Result:
     """Run `async_function(*arguments)` in virtual time, which begins at 0, and return what it returns.
 
     Tasks that can run at the same instant run in an order drawn from `seed`; the same seed draws the same order again.
     Raises `DeadEnd` when nothing can ever run again, and `VirtualTimeExceeded` after `limit_s` (at most `MOST_S`). The
     program is cancelled first. If that does not end it within a virtual hour, it is abandoned where it stands.
+    Where the program keeps to `pace`, somebody can watch it, and it does the same.
     Whatever is raised carries a note that says how to run the same again.
     """
-    horizon = _Horizon(limit_s)
+    horizon = _Horizon(limit_s, pace)
 
     async def program() -> Result:
         TIME_IS_VIRTUAL.set(True)
@@ -138,11 +141,12 @@ class VirtualWallClock:
 class _Horizon:
     """How far virtual time may go, and what happens at the end: cancel once, then give up the run."""
 
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, pace: Pace | None = None) -> None:
         if not 0 < limit_s <= MOST_S:
             raise ValueError(f"limit_s must be above 0 and at most {MOST_S:g}, not {limit_s!r}")
-        self.error: DeadEnd | VirtualTimeExceeded | None = None
+        self.error: Exception | None = None
         self._scope: anyio.CancelScope | None = None
+        self._pace = pace
         self._limit_s = limit_s
         self._ends_at = limit_s
 
@@ -152,12 +156,13 @@ class _Horizon:
         return self._scope
 
     def may_jump(self, now: float, next_at: float) -> bool:
-        """Whether the clock may jump to `next_at` (inf: there is none). If not, the program has been cancelled.
+        """Whether the clock may jump to `next_at` (inf: there is none). If not, it is too early for that by the pace, or the
+        program has been cancelled.
 
         Raises what ended the program when cancelling it has not helped.
         """
         if next_at <= self._ends_at:
-            return True
+            return self._pace is None or self._keep_to(self._pace, now, next_at)
         if self.error is not None:
             self.error.add_note("Even cancelled, the program did not end: something waits in a shielded scope.")
             raise self.error
@@ -169,6 +174,14 @@ class _Horizon:
         if self._scope is not None:
             self._scope.cancel()
         return False
+
+    def _keep_to(self, pace: Pace, now: float, next_at: float) -> bool:
+        try:
+            return pace.may_jump(now, next_at)
+        except Exception as error:
+            # Whoever looked on has raised it: on trio it does not come up through the program by itself.
+            self.error = error
+            raise
 
     def raise_if_passed(self) -> None:
         if self.error is not None:

@@ -21,7 +21,8 @@ _MOST_ABANDONMENTS = 3
 def run_on_trio(program: Callable[[], Awaitable[Result]], *, may_jump: MayJump, seed: int) -> Result:
     """Run `program()` in virtual time; `may_jump(now, next_at)` is asked before the clock goes on.
 
-    It answers False when it has cancelled the program instead, and raises when the program must end where it stands.
+    It answers False when the clock must not go on yet, and is asked again if nothing can run by then. It raises when the
+    program must end where it stands.
     """
     clock = _JumpingClock(may_jump)
     with _scheduled_by(Random(seed)):
