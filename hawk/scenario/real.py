@@ -11,12 +11,13 @@ import anyio
 from anyio.abc import ByteStream
 
 from hawk.config import Config
+from hawk.scenario.audience import NOBODY, Audience
 from hawk.scenario.header import header_of
 from hawk.scenario.journal import Journal
 from hawk.scenario.model import Scenario
 from hawk.scenario.observer import observed
 from hawk.scenario.recorder import Recorder
-from hawk.scenario.simulation import Place, Progress, play_at
+from hawk.scenario.simulation import Place, play_at
 from hawk.scenario.world import Gate
 from hawk.testing.broker import Broker
 from hawk.testing.network_stream import NetworkStream
@@ -26,16 +27,16 @@ _HERE = "127.0.0.1"
 _LONGEST_DRAIN_S = 60.0
 
 
-def run_for_real(scenario: Scenario, *, on_progress: Progress | None = None) -> Journal:
+def run_for_real(scenario: Scenario, *, audience: Audience = NOBODY) -> Journal:
     """Run one variant by the real clock, on its own backend. Raises `BrokerMissing` when its broker is not there."""
 
     async def play() -> Journal:
-        return await play_for_real(scenario, on_progress=on_progress)
+        return await play_for_real(scenario, audience=audience)
 
     return anyio.run(play, backend=scenario.backend)
 
 
-async def play_for_real(scenario: Scenario, *, on_progress: Progress | None = None) -> Journal:
+async def play_for_real(scenario: Scenario, *, audience: Audience = NOBODY) -> Journal:
     """As `run_for_real`, inside an event loop that may have other runs in it."""
     random = Random(f"world {scenario.seed}")
     async with AsyncExitStack() as stack:
@@ -49,8 +50,7 @@ async def play_for_real(scenario: Scenario, *, on_progress: Progress | None = No
 
         recorder.begin()
         place = Place(proxy.network, broker, gate, connect)
-        drain_s = _LONGEST_DRAIN_S
-        ended = await play_at(place, scenario, recorder, random, drain_s=drain_s, on_progress=on_progress)
+        ended = await play_at(place, scenario, recorder, random, drain_s=_LONGEST_DRAIN_S, audience=audience)
     return Journal(header_of(scenario), (*recorder.events, ended))
 
 

@@ -8,11 +8,11 @@ Never wider than 92 columns. The picture for a browser is in `hawk.scenario.repo
 """
 
 from collections.abc import Iterable, Sequence
-from math import log10
+from math import ceil, log10
 from typing import NamedTuple
 
 from hawk.scenario import report_lanes as lanes
-from hawk.scenario.journal import FaultRan, Journal, QueueDepth, StateEntered, Verdict, VerdictRow
+from hawk.scenario.journal import FaultRan, Header, Journal, QueueDepth, StateEntered, Verdict, VerdictRow
 
 WIDTH = 92
 
@@ -58,39 +58,50 @@ class _Paint:
 _NO_ENDING = Ending()
 
 
-def show(journal: Journal, *, colour: bool = False, ending: Ending = _NO_ENDING) -> str:
-    """The whole report, with a newline at its end. Without a verdict in the journal the table is left out."""
-    paint = _Paint(colour=colour)
-    lines = [_title(journal, ending, paint), *_lanes(journal, paint), _axis(lanes.axis_end_s(journal), paint)]
+def show(journal: Journal, *, colour: bool = False, ending: Ending = _NO_ENDING, now_s: float | None = None) -> str:
+    """The whole report, with a newline at its end. Without a verdict in the journal the table is left out.
+
+    Of a run that goes on, `now_s` is how far it is: what comes later is blank.
+    """
+    paint, end_s = _Paint(colour=colour), lanes.axis_end_s(journal)
+    known = _LANE if now_s is None else min(_LANE, ceil(now_s / end_s * _LANE))
+    title = _title(journal.header, _length(journal.header, ending, now_s), paint)
+    lines = [title, *_lanes(journal, known, paint), _axis(end_s, paint)]
     if journal.verdict is not None:
         lines += [*_table(journal.verdict.rows, paint), _last_line(journal.verdict, ending, paint)]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _title(journal: Journal, ending: Ending, paint: _Paint) -> str:
-    header = journal.header
+def _title(header: Header, length: str, paint: _Paint) -> str:
     variant = [f"{key} {value}" for key, value in header.variant.items() if key not in ("backend", "seed")]
-    took = "" if ending.took_s is None else f" simulated in {seconds(ending.took_s)}"
-    if header.clock != "virtual":
-        took = ""
-    span = f"{seconds(header.duration_s)}{took}"
-    facts = " · ".join([f"backend {header.backend}", f"{header.clock} clock", f"seed {header.seed}", *variant, span])
+    facts = " · ".join([f"backend {header.backend}", f"{header.clock} clock", f"seed {header.seed}", *variant, length])
     name = header.scenario
     return f"{paint(name, 'bold')}  {_cut(facts, WIDTH - len(name) - 2)}"
 
 
-def _lanes(journal: Journal, paint: _Paint) -> list[str]:
+def _length(header: Header, ending: Ending, now_s: float | None) -> str:
+    length = seconds(header.duration_s)
+    if now_s is not None:
+        return f"at {seconds(now_s)} of {length}" if now_s < header.duration_s else f"{length}, delivering what is left"
+    took = ending.took_s if header.clock == "virtual" else None
+    return length if took is None else f"{length} simulated in {seconds(took)}"
+
+
+def _lanes(journal: Journal, known: int, paint: _Paint) -> list[str]:
+    """The four lanes; only the first `known` cells of each are drawn."""
     end_s = lanes.axis_end_s(journal)
     faults, messages = lanes.drawable(journal.of(FaultRan)), lanes.messages_of(journal)
     there = "".join("▄" if each else "·" for each in lanes.fault_bins(faults, end_s, _LANE))
     states = "".join(map(_state_mark, lanes.state_bins(journal, _LANE)))
-    queue, latency = lanes.queue_bins(journal, _LANE), lanes.latency_bins(messages, end_s, _LANE)
+    queue = _bars([float(each) if each else None for each in lanes.queue_bins(journal, _LANE)])
+    latency = _bars([_log(each) for each in lanes.latency_bins(messages, end_s, _LANE)])
+    there, states, queue, latency = (each[:known].ljust(_LANE) for each in (there, states, queue, latency))
     up_and_down = {_FULL: "green", _PARTLY: "amber", _DOWN: "amber", _FAILED: "red"}
     return [
         _lane("faults", paint.runs(there, {"▄": "red", "·": "dim"}), _fault_note(faults)),
         _lane("state", paint.runs(states, up_and_down), _state_note(journal)),
-        _lane("queue", paint(_bars([float(each) if each else None for each in queue]), "blue"), _queue_note(journal)),
-        _lane("p99 lat", paint(_bars([_log(each) for each in latency]), "blue"), _latency_note(messages)),
+        _lane("queue", paint(queue, "blue"), _queue_note(journal)),
+        _lane("p99 lat", paint(latency, "blue"), _latency_note(messages)),
     ]
 
 

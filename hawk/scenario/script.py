@@ -54,6 +54,14 @@ class Script:
             lasting = FAULT_KINDS[occurrence.fault.kind].lasting
             bites = begun.bites if lasting else self._weather.bites(occurrence.fault.kind) - begun.bites
             self._recorder.note(_noted(occurrence, begun.at_s, ended_at_s, bites))
+        self._over.clear()
+
+    @property
+    def so_far(self) -> list[FaultRan]:
+        """Every fault that has begun and is not noted yet, whatever it bit; one that goes on ends when it shall end."""
+        begun = [(occurrence, begun.at_s, occurrence.ends_at_s) for occurrence, begun in self._going_on.values()]
+        begun += [(occurrence, begun.at_s, ended_at_s) for occurrence, begun, ended_at_s in self._over]
+        return [_noted(occurrence, at_s, ends_at_s, 0) for occurrence, at_s, ends_at_s in begun]
 
     async def _begin(self, place: int, occurrence: Occurrence) -> None:
         begun = _Begun(self._recorder.now_s, self._weather.bites(occurrence.fault.kind))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import anyio
 from anyio.abc import ByteStream, TaskGroup
 
+from hawk.scenario.audience import NOBODY, Audience, Progress, look_again_and_again
 from hawk.scenario.client import Client
 from hawk.scenario.header import header_of
 from hawk.scenario.journal import Ended, Journal, Logged, StateEntered
@@ -24,11 +25,9 @@ from hawk.scenario.weather import Weather
 from hawk.scenario.world import Gate, Links
 from hawk.testing.broker import Broker
 from hawk.testing.network import Network
+from hawk.testing.virtual_pace import Pace
 from hawk.testing.virtual_time import VirtualWallClock, run, skip
 from hawk.values import ConnectionState
-
-Progress = Callable[[float], None]
-"""Is told how much of the script is done, from 0 to 1."""
 
 _SHORTEST_DRAIN_S = 600.0
 _LAST_WORDS_S = 2.0
@@ -39,19 +38,21 @@ _YOUNG = 1
 """What was made since the last collection; the rest of the process is not looked at again."""
 
 
-def simulate(scenario: Scenario, *, on_progress: Progress | None = None) -> Journal:
+def simulate(scenario: Scenario, *, audience: Audience = NOBODY, pace: Pace | None = None) -> Journal:
     """Run one variant of a scenario by its own seed and backend. The same seed gives the same journal, byte by byte.
 
+    It keeps to `pace`, by default as fast as it can be; tidying up afterwards does not.
     Raises what hawk raises when it has a bug, with a note on how to see it again.
     """
     drain_s = longest_drain_s(scenario)
     limit_s = scenario.duration_s + drain_s + 3600.0
+    kept = Pace() if pace is None else pace
 
     async def play() -> tuple[Recorder, Ended]:
-        return await _play(scenario, drain_s, on_progress)
+        return await _play(scenario, drain_s, audience, kept)
 
     with _garbage_left_alone():
-        recorder, ended = run(play, backend=scenario.backend, seed=scenario.seed, limit_s=limit_s)
+        recorder, ended = run(play, backend=scenario.backend, seed=scenario.seed, limit_s=limit_s, pace=kept)
     return Journal(header_of(scenario), (*recorder.events, ended))
 
 
@@ -112,14 +113,14 @@ class Calendar:
         return self.clock.now()
 
 
-async def _play(scenario: Scenario, drain_s: float, on_progress: Progress | None) -> tuple[Recorder, Ended]:
+async def _play(scenario: Scenario, drain_s: float, audience: Audience, pace: Pace) -> tuple[Recorder, Ended]:
     recorder, random = Recorder(), Random(f"world {scenario.seed}")
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(Broker(record=False, on_taken=recorder.taken))
         network = Network(broker.accept, random=Random(random.getrandbits(64)))
         await stack.enter_async_context(network)
         place = Place(network, broker, broker, network.connect)
-        ended = await play_at(place, scenario, recorder, random, drain_s=drain_s, on_progress=on_progress)
+        ended = await play_at(place, scenario, recorder, random, drain_s=drain_s, audience=audience, pace=pace)
     return recorder, ended
 
 
@@ -141,9 +142,13 @@ async def play_at(
     random: Random,
     *,
     drain_s: float,
-    on_progress: Progress | None,
+    audience: Audience,
+    pace: Pace | None = None,
 ) -> Ended:
-    """Start the clients there, play the timeline, heal, and let them deliver what is left; what the run came to."""
+    """Start the clients there, play the timeline, heal, and let them deliver what is left; what the run came to.
+
+    `pace` is None by the real clock.
+    """
     hosts = SimulatedHosts()
     async with AsyncExitStack() as stack:
         stack.enter_context(noted_log(recorder))
@@ -167,7 +172,12 @@ async def play_at(
             recorder.note(Logged(0.0, "", "WARNING", "left out", {"what": what}))
         weather = Weather(place.links, place.broker, place.gate, hosts, sessions=scenario.broker.sessions)
         script = Script(weather, recorder)
-        ended = await _run_script(scenario, script, hosts, recorder, drain_s, on_progress, tasks)
+        look = audience.eyes_on(scenario, recorder, script)
+        if pace is not None:
+            stack.enter_context(pace.kept(look))
+        elif look is not None:
+            tasks.start_soon(look_again_and_again, look)
+        ended = await _run_script(scenario, script, hosts, recorder, drain_s, audience.on_progress, tasks)
         tasks.cancel_scope.cancel()
     return ended
 

@@ -16,11 +16,13 @@ from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import NamedTuple
 
+from hawk.scenario.audience import NOBODY, Audience, OnLook
 from hawk.scenario.elsewhere import BrokerMissing
 from hawk.scenario.journal import Journal, Verdict, from_lines
 from hawk.scenario.judging import judge
 from hawk.scenario.model import Scenario
 from hawk.scenario.variants import folder_of
+from hawk.testing.virtual_pace import Pace
 
 JOURNAL = "journal.jsonl"
 _LOOK_EVERY_S = 0.2
@@ -49,15 +51,17 @@ class Outcome(NamedTuple):
 
 
 def run_one(
-    scenario: Scenario, folder: Path, on_progress: Callable[[float], None] | None = None, *, pages: bool = False
+    scenario: Scenario, folder: Path, audience: Audience = NOBODY, *, pages: bool = False, speed: float = math.inf
 ) -> Outcome:
     """Run one variant by its clock, judge it, and write its journal below `folder`, and with `pages` its picture as HTML
     and PNG. Raises `OSError` when it cannot write, and `ReportMissing` without the extra `[report]`.
+
+    `speed`: how many virtual seconds may pass in one of the wall clock. It changes nothing of the run.
     """
     path = folder / folder_of(scenario) / JOURNAL
     began = time.process_time()
     try:
-        journal = _run(scenario, on_progress)
+        journal = _run(scenario, audience, speed)
         verdict = judge(journal)
     except BrokerMissing as missing:
         return Outcome(scenario, None, path, f"{missing}\n", time.process_time() - began)
@@ -76,16 +80,18 @@ def run_all(
     *,
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
+    on_look: OnLook | None = None,
     pages: bool = False,
+    speed: float = math.inf,
 ) -> Iterator[Outcome]:
     """Run them all, the longest first, and yield each outcome as it comes. `jobs`: how many at once, by default the cores.
 
     An expectation with `abort: true` that is broken ends the sweep: what has not begun is not run.
-    Closing the iterator early ends the processes.
+    Closing the iterator early ends the processes. `on_look` is shown each run that goes on in this process: with `jobs=1` all.
     """
     jobs = min(jobs or os.cpu_count() or 1, len(scenarios))
     if jobs <= 1:
-        yield from _in_this_process(scenarios, folder, on_progress, pages)
+        yield from _in_this_process(scenarios, folder, on_progress, on_look, pages=pages, speed=speed)
         return
     context = multiprocessing.get_context("spawn")
     progress: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
@@ -93,7 +99,7 @@ def run_all(
     pool = _pool(jobs, context, progress)
     try:
         order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
-        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder, pages) for place in order}
+        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder, pages, speed) for place in order}
         while waiting:
             done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
             while not progress.empty():
@@ -132,14 +138,14 @@ def is_abort(outcome: Outcome) -> bool:
     return any(not row.passed and row.expectation in stops for row in outcome.verdict.rows)
 
 
-def _run(scenario: Scenario, on_progress: Callable[[float], None] | None) -> Journal:
+def _run(scenario: Scenario, audience: Audience, speed: float) -> Journal:
     if scenario.clock == "real":
         from hawk.scenario.real import run_for_real
 
-        return run_for_real(scenario, on_progress=on_progress)
+        return run_for_real(scenario, audience=audience)
     from hawk.scenario.simulation import simulate
 
-    return simulate(scenario, on_progress=on_progress)
+    return simulate(scenario, audience=audience, pace=Pace(speed))
 
 
 def _write_pages(journal: Journal, folder: Path) -> Path:
@@ -152,7 +158,13 @@ def _write_pages(journal: Journal, folder: Path) -> Path:
 
 
 def _in_this_process(
-    scenarios: Sequence[Scenario], folder: Path, on_progress: OnProgress | None, pages: bool
+    scenarios: Sequence[Scenario],
+    folder: Path,
+    on_progress: OnProgress | None,
+    on_look: OnLook | None,
+    *,
+    pages: bool,
+    speed: float,
 ) -> Iterator[Outcome]:
     for place, scenario in enumerate(scenarios):
 
@@ -160,7 +172,7 @@ def _in_this_process(
             if on_progress is not None:
                 on_progress(place, share)
 
-        outcome = run_one(scenario, folder, tell, pages=pages)
+        outcome = run_one(scenario, folder, Audience(tell, on_look), pages=pages, speed=speed)
         yield outcome
         if is_abort(outcome):
             return
@@ -188,7 +200,7 @@ def _begin_worker(progress: "SimpleQueue[tuple[int, float]]") -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run_in_worker(place: int, scenario: Scenario, folder: Path, pages: bool) -> Outcome:
+def _run_in_worker(place: int, scenario: Scenario, folder: Path, pages: bool, speed: float) -> Outcome:
     queue = _progress
     tell = None if queue is None else lambda share: queue.put((place, share))
-    return run_one(scenario, folder, tell, pages=pages)
+    return run_one(scenario, folder, Audience(tell), pages=pages, speed=speed)

@@ -6,6 +6,7 @@ import anyio
 import pytest
 
 from hawk import open_mqtt
+from hawk.scenario.audience import Audience, SoFar
 from hawk.scenario.elsewhere import moved
 from hawk.scenario.journal import FaultRan, Journal, Logged, StateEntered
 from hawk.scenario.judging import judge
@@ -40,9 +41,15 @@ expect:
 @pytest.mark.parametrize("backend", ["trio", "asyncio"])
 def test_a_scenario_runs_on_sockets(backend: Backend, tmp_path: Path) -> None:
     [scenario] = variants(read_text(FILE, "on_sockets.yaml"), backends=[backend])
-    outcome = run_one(scenario, tmp_path)
+    seen = list[SoFar]()
+    outcome = run_one(scenario, tmp_path, Audience(on_look=seen.append))
     assert outcome.passed, outcome.error or outcome.verdict
     assert outcome.journal.exists()
+    instants = [so_far.now_s for so_far in seen]
+    assert len(instants) >= 5
+    assert instants == sorted(set(instants))
+    assert seen[0].journal.of(FaultRan) == []
+    assert [each.fault for each in seen[-1].journal.of(FaultRan)] == ["broker.down", "link.reset"]
 
 
 ELSEWHERE = """\

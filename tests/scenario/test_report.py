@@ -1,6 +1,7 @@
 """The report on a terminal: lanes that agree with the journal, 92 columns, and the words for people."""
 
 import re
+from math import ceil
 from typing import Any
 
 import pytest
@@ -121,6 +122,30 @@ def test_a_journal_in_which_nothing_happened_is_shown_too() -> None:
     ]
 
 
+@pytest.mark.parametrize("now_s", [0.0, 10.0, 24.9, 40.0, 99.0])
+def test_a_run_that_goes_on_ends_where_it_is(now_s: float) -> None:
+    """The cells that are over are those of the whole run, and those to come are blank."""
+    happened = [event for event in an_outage() if event.at_s <= now_s or isinstance(event, FaultRan)]
+    known = ceil(now_s / 100 * 54)
+    title, *lanes, axis = show(journal(*happened), now_s=now_s).splitlines()
+    assert title == f"storm  backend trio · virtual clock · seed 7 · at {seconds(now_s)} of 100 s"
+    whole = show(journal(*an_outage())).splitlines()
+    assert axis == whole[-1]
+    for lane, final in zip(lanes, whole[1:-1], strict=True):
+        drawn = lane[9:63].ljust(54)
+        assert drawn[known:].strip() == ""
+        if final.split()[0] in ("faults", "state"):
+            over = max(0, known - 1)
+            assert drawn[:over] == final[9 : 9 + over]
+    assert lanes[1][9 : 9 + known].strip(" ") == lanes[1][9 : 9 + known]
+
+
+def test_a_run_that_is_through_its_script_says_what_it_waits_for() -> None:
+    shown = show(journal(*an_outage()), now_s=103.0).splitlines()
+    assert shown[0].endswith("100 s, delivering what is left")
+    assert len(shown[2][9:63].rstrip()) == 54
+
+
 texts = st.text(st.characters(max_codepoint=0x24F, exclude_categories=["C", "Z"]), min_size=1, max_size=120)
 instants = st.floats(0, 500)
 events = st.one_of(
@@ -148,6 +173,13 @@ def test_no_journal_is_wider_than_the_screen_or_breaks_a_line(happened: list[Any
 
 def _has_aside(row: VerdictRow) -> bool:
     return bool(row.note or (row.why and not row.passed))
+
+
+@given(st.lists(events, max_size=60), st.floats(0, 600))
+def test_a_run_that_goes_on_is_no_wider_either(happened: list[Any], now_s: float) -> None:
+    shown = show(journal(*happened), now_s=now_s).splitlines()
+    assert max(map(len, shown)) <= WIDTH
+    assert len(shown) == 6
 
 
 @given(st.lists(events, max_size=60))
