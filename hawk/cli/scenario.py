@@ -27,6 +27,8 @@ def run(
     clock: Literal["real"] | None = None,
     broker: str | None = None,
     shorten: float | None = None,
+    speed: str | None = None,
+    live: Annotated[bool, Flag] = False,
     report: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     junit: Path | None = None,
@@ -53,6 +55,12 @@ def run(
         left out, and told.
     shorten
         Run in this fraction of the time: 60 makes a minute of an hour. For the real clock.
+    speed
+        How fast virtual time may pass at most: real, 10x, 0.5x, or max, which is the default. A run that is slowed down so
+        that you can watch it does the same, byte for byte. The real clock has one speed: real.
+    live
+        Show the lanes of each run on stderr while it goes on, one run after the other; best with --speed. Where stderr is
+        no terminal, print a line for each tenth of a run. Not with --json, nor with more than one of --jobs.
     report
         Write each run's picture too, as report.html and report.png, into this folder; journals alone go to `out`.
     as_json
@@ -62,19 +70,18 @@ def run(
     jobs
         How many runs at once; by default one for each core.
     """
-    from hawk.cli.scenario_choice import Choice, runs_of
+    from hawk.cli.scenario_choice import Choice, jobs_of, runs_of, speed_of
     from hawk.cli.scenario_run import Output, run_scenarios
 
     choice = Choice(seed=seed, seeds=seeds, backend=backend, clock=clock, broker=broker, shorten=shorten)
-    output = Output(report or _OUT, pages=report is not None, as_json=as_json, junit=junit)
+    output = Output(report or _OUT, pages=report is not None, as_json=as_json, junit=junit, live=live)
     try:
         scenarios = runs_of(files, choice)
+        fastest, at_once = speed_of(speed, scenarios), jobs_of(jobs, live=live)
         output.make_ready(scenarios)
-        if jobs is not None and jobs < 1:
-            raise ConfigInvalid([Problem("--jobs", f"must be 1 or more, not {jobs}")])
     except ConfigInvalid as invalid:
         return refuse(invalid)
-    return run_scenarios(scenarios, output, jobs=jobs)
+    return run_scenarios(scenarios, output, jobs=at_once, speed=fastest)
 
 
 @scenario_app.command

@@ -1,5 +1,7 @@
 """Which runs `hawk scenario run` makes of the files and the options that it is given; nothing runs here."""
 
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,6 +17,7 @@ from hawk.scenario.variants import variants
 
 _ENDINGS = (".yaml", ".yml")
 _SHORTEST = 100_000.0
+_TIMES = re.compile(r"([0-9]+(?:\.[0-9]+)?)x")
 
 
 class Choice(NamedTuple):
@@ -59,6 +62,36 @@ def runs_of(paths: Sequence[Path], choice: Choice) -> list[Scenario]:
         scenarios = _moved(scenarios, choice.broker)
     runs = [run for scenario in scenarios for run in variants(scenario, seeds=seeds, backends=backends)]
     return runs if choice.shorten is None else _shortened(runs, choice.shorten)
+
+
+def speed_of(speed: str | None, runs: Sequence[Scenario]) -> float:
+    """How many virtual seconds may pass in one of the wall clock. Raises `ConfigInvalid`."""
+    if speed is None:
+        return math.inf
+    found = {"real": 1.0, "max": math.inf}.get(speed)
+    if found is None:
+        times = _TIMES.fullmatch(speed)
+        found = float(times[1]) if times else 0.0
+        if not 0 < found < math.inf:
+            raise ConfigInvalid([Problem("--speed", f"must be real, max or a number of times (10x), not {speed!r}")])
+    real = sorted({each.name for each in runs if each.clock == "real"})
+    if real and found != 1:
+        what = "the real clock has one speed: give real, or leave it out; --shorten 10 plays a story in a tenth of its time"
+        raise ConfigInvalid([Problem("--speed", f"{what} ({', '.join(real)})")])
+    return found
+
+
+def jobs_of(jobs: int | None, *, live: bool) -> int | None:
+    """How many runs at once; None: one for each core. Raises `ConfigInvalid`."""
+    if jobs is not None and jobs < 1:
+        raise ConfigInvalid([Problem("--jobs", f"must be 1 or more, not {jobs}")])
+    if not live:
+        return jobs
+    if jobs is not None and jobs > 1:
+        raise ConfigInvalid(
+            [Problem("--live", f"shows one run at a time, and --jobs {jobs} runs more; give one of the two")]
+        )
+    return 1
 
 
 def _moved(scenarios: Sequence[Scenario], url: str | None) -> list[Scenario]:

@@ -1,4 +1,4 @@
-"""What `hawk scenario run` does once it knows what to run: progress, verdicts, files, and the shrinking of what fails."""
+"""What `hawk scenario run` does once it knows what to run: verdicts, files, and the shrinking of what fails."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hawk.cli.exit_codes import ExitCode
+from hawk.cli.scenario_progress import progress_of
 from hawk.cli.scenario_view import junit as as_junit
 from hawk.cli.scenario_view import outcome_json
 from hawk.errors import ConfigInvalid, Problem
@@ -24,12 +25,15 @@ _SHOWN_IN_FULL = 4
 
 
 class Output(NamedTuple):
-    """What becomes of the outcomes. `pages`: each run's picture is written too, beside its journal in `folder`."""
+    """What becomes of the outcomes. `pages`: each run's picture is written too, beside its journal in `folder`. `live`: each
+    run is shown while it goes on.
+    """
 
     folder: Path
     pages: bool = False
     as_json: bool = False
     junit: Path | None = None
+    live: bool = False
 
     def make_ready(self, scenarios: Sequence[Scenario]) -> None:
         """Make the folders, before anything runs for minutes. Raises `ConfigInvalid` where nothing could be written."""
@@ -45,19 +49,31 @@ class Output(NamedTuple):
                 problems.append(Problem(str(self.junit), "cannot be written: is a folder"))
         if self.pages and any(find_spec(name) is None for name in ("altair", "vl_convert")):
             problems.append(Problem("--report", str(ReportMissing())))
+        if self.live and self.as_json:
+            problems.append(
+                Problem("--live", "is for people, and --json prints for programs alone; give one of the two")
+            )
         if problems:
             raise ConfigInvalid(problems)
 
 
-def run_scenarios(scenarios: Sequence[Scenario], output: Output, *, jobs: int | None) -> int:
+def run_scenarios(scenarios: Sequence[Scenario], output: Output, *, jobs: int | None, speed: float) -> int:
     """Run them all and tell each verdict as it comes; the exit code.
 
     Raises `KeyboardInterrupt` after it has told, and written, what was done until then.
     """
-    progress = _Progress(scenarios)
+    progress = progress_of(scenarios, live=output.live)
     outcomes: list[Outcome] = []
     try:
-        for outcome in run_all(scenarios, output.folder, jobs=jobs, on_progress=progress.tell, pages=output.pages):
+        for outcome in run_all(
+            scenarios,
+            output.folder,
+            jobs=jobs,
+            on_progress=progress.tell,
+            on_look=progress.look,
+            pages=output.pages,
+            speed=speed,
+        ):
             outcomes.append(outcome)
             progress.done()
             full = len(scenarios) <= _SHOWN_IN_FULL or not outcome.passed
@@ -144,34 +160,6 @@ def _shrink_all(scenarios: Sequence[Scenario], failed: Sequence[Outcome], folder
         path.write_text(scenario_yaml(smallest), encoding="utf-8")
         told.append(f"minimal file: {path} ({len(smallest.timeline)} faults)")
     return told
-
-
-class _Progress:
-    """One line on stderr that is written over, where stderr is a terminal."""
-
-    def __init__(self, scenarios: Sequence[Scenario]) -> None:
-        self._shares = [0.0] * len(scenarios)
-        self._scenarios = scenarios
-        self._shows = sys.stderr is not None and sys.stderr.isatty()
-        self._done = 0
-
-    def tell(self, place: int, share: float) -> None:
-        self._shares[place] = share
-        self._show(f"{title_of(self._scenarios[place])}: {100 * share:.0f} %")
-
-    def done(self) -> None:
-        self._done += 1
-        self.clear()
-
-    def clear(self) -> None:
-        if self._shows:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
-
-    def _show(self, what: str) -> None:
-        if self._shows:
-            sys.stderr.write(f"\r\x1b[K{self._done}/{len(self._shares)} runs \u00b7 {what}")
-            sys.stderr.flush()
 
 
 def _tell(sentence: str) -> None:

@@ -176,9 +176,14 @@ def children() -> Iterator[list[Process]]:
 def start(children: list[Process], anyio_backend: str) -> Start:
     """`await start("pub", ...)`: a child with a pipe for each of its streams, or the file given for its input."""
 
-    async def start(*arguments: str | bytes, stdin: int = subprocess.PIPE, env: dict[str, str] | None = None) -> Child:
+    async def start(
+        *arguments: str | bytes,
+        stdin: int = subprocess.PIPE,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Child:
         command = [sys.executable, "-m", "hawk", *arguments]
-        process = await anyio.open_process(command, stdin=stdin, env={**os.environ, **(env or {})})
+        process = await anyio.open_process(command, stdin=stdin, env={**os.environ, **(env or {})}, cwd=cwd)
         children.append(process)
         return Child(process)
 
@@ -200,7 +205,7 @@ def start_on_terminal(children: list[Process], anyio_backend: str) -> Iterator[C
     """`await start_on_terminal("pub", ...)`: a child that has a terminal."""
     masters: list[int] = []
 
-    async def start(*arguments: str, env: dict[str, str] | None = None) -> Terminal:
+    async def start(*arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None) -> Terminal:
         master, slave = pty.openpty()
         masters.append(master)
         process = await anyio.open_process(
@@ -210,6 +215,7 @@ def start_on_terminal(children: list[Process], anyio_backend: str) -> Iterator[C
             stderr=slave,
             start_new_session=True,
             env={**os.environ, "TERM": "xterm", **(env or {})},
+            cwd=cwd,
         )
         os.close(slave)
         children.append(process)

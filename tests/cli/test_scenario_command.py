@@ -108,6 +108,10 @@ def test_wrong_files_are_told_all_at_once_and_nothing_runs(shell: Shell) -> None
         (["run", "good.yaml", "good.yaml"], "out/good-trio-0: 2 runs would write there"),
         (["run", "good.yaml", "--shorten", "0.5", "--clock", "real"], "must be from 1 to 100000, not 0.5"),
         (["run", "good.yaml", "--shorten", "9"], "virtual time needs no shortening: give --clock real or --broker URL"),
+        (["run", "good.yaml", "--speed", "fast"], "--speed: must be real, max or a number of times (10x), not 'fast'"),
+        (["run", "good.yaml", "--speed", "10x", "--clock", "real"], "--speed: the real clock has one speed: give real"),
+        (["run", "good.yaml", "--live", "--jobs", "2"], "--live: shows one run at a time, and --jobs 2 runs more"),
+        (["run", "good.yaml", "--live", "--json"], "--live: is for people, and --json prints for programs alone"),
         (["run", "good.yaml", "--broker", "http://h"], "--broker: url must begin with mqtt://"),
         (["run", "good.yaml", "--broker", "mqtts://h"], "hawk's fault proxy stands before plain TCP only"),
         (
