@@ -413,7 +413,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox.close(BY_THE_BROKER if by_the_broker else BY_THE_NETWORK, proven=answered)
 
     def note_alone(self, by_the_broker: bool, answered: bool) -> None:
-        """How often each message was alone in flight when the broker closed a link on which nothing but a ping was answered."""
+        """How often each was alone in flight when the broker closed a link that had answered a ping and nothing else."""
         self.losses = 0 if self.acknowledged_on_this_link or not by_the_broker else self.losses + 1
         if not self.losses:
             for track in self.tracks.values():
