@@ -204,7 +204,10 @@ class Traffic(NamedTuple):
 
 
 class Stalled(NamedTuple):
-    """From the Queue keeper: nothing was acknowledged on this lane for `ack_timeout_s` although something is in flight."""
+    """From the Queue keeper: nothing was acknowledged on this lane for `ack_timeout_s` although something is in flight.
+
+    Said again each time that it is so for as long once more: what is still being written cannot be acknowledged.
+    """
 
     lane: Lane
 

@@ -6,8 +6,8 @@ What it knows comes in `Traffic` reports, at most four in a keep alive. It relie
 writes is reported within a quarter of the keep alive, also when nothing follows. A report can therefore be a quarter
 old, and that quarter is allowed for once, before a hang-up. With K the keep alive and P the ping timeout, a link that
 fell silent at 0 is pinged by 3/4 K and hung up by K + P, or by 1.5 K + P where a write may hold the ping up: inside C6's
-bound. A write that gets further is a peer that reads, and is given time for as long as it does. A busy link is known to
-be at most half a keep alive old, and so is never pinged.
+bound. A write that gets further is a peer that reads, and is given time for as long as it does: also where it is too long
+for what is in it to be acknowledged in time. A busy link is known to be at most half a keep alive old, and so is never pinged.
 """
 
 import math
@@ -33,7 +33,7 @@ class Liveness:
         self._keep_alive_s = keep_alive_s
         self._heard_at = self._wrote_at = self._last_write_at = math.inf
         self._write_since: float | None = None
-        self._further_at = -math.inf
+        self._further_at = self._excused_at = -math.inf
         self._pinged_at: float | None = None
         self._woke_late_at = -math.inf
         self._was_late = False
@@ -66,6 +66,9 @@ class Liveness:
                 if self._pinged_at is not None and self._heard_at >= self._pinged_at:
                     self._pinged_at, self._was_late = None, False
             case Stalled():
+                if self._write_since is not None or self._further_at > self._excused_at:
+                    self._excused_at = now
+                    return None
                 return self._hang_up(message.lane, "nothing acknowledged in time")
             case _:
                 assert_never(message)
@@ -96,18 +99,18 @@ class Liveness:
     def _silence_deadline(self) -> float:
         if self._pinged_at is not None:
             pong_due = self._pinged_at + self._ping_timeout_s + REPORT_DELAY * self._keep_alive_s
-            if self._write_since is None:
-                return pong_due
-            # The ping may stand behind a long write.
+            # The ping may stand behind a long write, or behind what the system has taken of it and not sent yet.
             margin_s = 2 * REPORT_DELAY * self._keep_alive_s
-            return max(pong_due, min(self._write_since, pong_due) + margin_s, self._further_at + margin_s)
+            if self._write_since is not None:
+                pong_due = max(pong_due, min(self._write_since, pong_due) + margin_s)
+            return max(pong_due, self._further_at + REPORT_DELAY * self._keep_alive_s + margin_s + self._ping_timeout_s)
         return min(self._heard_at, self._wrote_at) + PING_AFTER * self._keep_alive_s
 
     def _watch(self, lane: Lane, keep_alive_s: float, now: float) -> None:
         self._lane, self._keep_alive_s = lane, keep_alive_s
         self._heard_at = self._wrote_at = self._last_write_at = now
         self._write_since = self._pinged_at = None
-        self._further_at = -math.inf
+        self._further_at = self._excused_at = -math.inf
         self._woke_late_at, self._was_late = -math.inf, False
 
     def _ping(self, lane: Lane, now: float) -> Ping:

@@ -304,7 +304,7 @@ class Outbox:
         self._backlog.expire(entry for entry in due if entry.number not in elsewhere)
 
     def stalled(self, now: float) -> bool:
-        """Whether the broker has acknowledged nothing for `ack_timeout_s`; told once a link."""
+        """Whether the broker has acknowledged nothing for `ack_timeout_s`; told again after as long once more."""
         return self._settling.stalled(now)
 
     def deadline(self) -> float:

@@ -43,11 +43,10 @@ class Settling:
         self._poison = Poison()
         self._acknowledged = False
         self._progress_at = 0.0
-        self._stall_told = False
 
     def begin(self, now: float) -> None:
         """A new link is up, on which nothing was acknowledged yet."""
-        self._acknowledged = self._stall_told = False
+        self._acknowledged = False
         self._progress_at = now
 
     def suspect(self) -> None:
@@ -126,14 +125,12 @@ class Settling:
             self._progress_at = now
 
     def stalled(self, now: float) -> bool:
-        """Whether the broker has acknowledged nothing for `ack_timeout_s`; told once a link."""
+        """Whether the broker has acknowledged nothing for `ack_timeout_s`; told again after as long once more."""
         if now < self.deadline():
             return False
-        self._stall_told = True
+        self._progress_at = now
         return True
 
     def deadline(self) -> float:
         """When the broker will have stalled; inf for never."""
-        if self._stall_told or not self._window.awaiting:
-            return math.inf
-        return self._progress_at + self._config.ack_timeout_s
+        return self._progress_at + self._config.ack_timeout_s if self._window.awaiting else math.inf

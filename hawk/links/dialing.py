@@ -20,6 +20,8 @@ from hawk.packets import ConnectRequest
 
 _BROKEN = (OSError, UnicodeError, anyio.BrokenResourceError, anyio.EndOfStream)
 
+MOST_NOT_SENT_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class StreamDialer:
@@ -49,7 +51,8 @@ class NetworkDialer:
     """A `ports.Dialer` over sockets: the endpoint of each request says which.
 
     Every address of a name is tried (RFC 6555). Small packets are not held back. Where the system has TCP_USER_TIMEOUT,
-    what it cannot deliver ends the connection as late as promise C6 allows.
+    what it cannot deliver ends the connection as late as promise C6 allows; where it has TCP_NOTSENT_LOWAT, it takes no more
+    than a little that it cannot send yet, so that a long message on a slow link is seen to get on, and no ping stands behind it.
     """
 
     config: Config
@@ -81,10 +84,12 @@ class NetworkDialer:
     async def _connect_tcp(self, endpoint: Endpoint) -> ByteStream:
         # Both of anyio's backends set TCP_NODELAY.
         stream = await anyio.connect_tcp(endpoint.host, endpoint.port)
+        raw = stream.extra(SocketAttribute.raw_socket)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_s = 1.5 * self.config.health_check_interval + self.config.pong_deadline_s
-            raw = stream.extra(SocketAttribute.raw_socket)
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout_s * 1000))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_NOT_SENT_BYTES)
         return stream
 
 

@@ -241,6 +241,27 @@ def test_a_stall_is_hung_up_once() -> None:
     assert liveness.deadline == math.inf
 
 
+def test_what_is_still_being_written_is_no_stall() -> None:
+    liveness, lane = watching()
+    liveness.hear(Traffic(lane, 0.0, 0.0, 1.0), 1.0)
+    assert liveness.hear(Stalled(lane), 10.0) is None
+    liveness.hear(Traffic(lane, 0.0, 0.0, 16.0), 16.0)
+    liveness.hear(Traffic(lane, 0.0, 19.0, None), 19.0)
+    assert liveness.hear(Stalled(lane), 20.0) is None, "the same write got further since"
+    assert isinstance(liveness.hear(Stalled(lane), 30.0), Hangup)
+
+
+def test_a_write_that_was_over_before_excuses_nothing() -> None:
+    liveness, lane = watching()
+    for since in (1.0, 2.0):
+        liveness.hear(Traffic(lane, 0.0, 0.0, since), since)
+    liveness.hear(Traffic(lane, 0.0, 3.0, None), 3.0)
+    assert liveness.hear(Stalled(lane), 10.0) is None
+    liveness.hear(Traffic(lane, 0.0, 11.0, 12.0), 12.0)
+    liveness.hear(Traffic(lane, 0.0, 13.0, None), 13.0)
+    assert isinstance(liveness.hear(Stalled(lane), 20.0), Hangup), "another write, and a short one"
+
+
 def test_what_is_about_another_lane_is_dropped() -> None:
     liveness, lane = watching()
     other = FakeLane()

@@ -421,7 +421,7 @@ class TestLinksAndSessions:
 
 
 class TestTime:
-    def test_a_stall_is_told_once_a_link_and_the_deadline_moves_on(self) -> None:
+    def test_a_stall_is_told_again_after_as_long_and_the_deadline_moves_on(self) -> None:
         outbox = flowing(*texts("a", "b"))
         sent(outbox, 100.0)
         assert outbox.deadline() == 160.0
@@ -432,8 +432,10 @@ class TestTime:
         deadline = outbox.deadline()
         assert outbox.stalled(deadline)
         assert not outbox.stalled(deadline)
-        assert outbox.deadline() == math.inf
+        assert outbox.deadline() == deadline + 60.0
+        assert outbox.stalled(deadline + 60.0)
         outbox.close()
+        assert outbox.deadline() == math.inf
         outbox.open(LIVING, 300.0)
         sent(outbox, 300.0)
         assert outbox.stalled(360.0)

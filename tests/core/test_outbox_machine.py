@@ -139,7 +139,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.strays: Counter[int] = Counter()
         self.unsent: list[int] = []
         self.progress_at = 0.0
-        self.stall_told = False
         self.stopping = False
         self.stopped = False
 
@@ -389,7 +388,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.connack, self.ready = connack, False
         self.connacks.append(connack)
         self.window = min(connack.receive_maximum, self.config.max_inflight)
-        self.progress_at, self.stall_told = self.now, False
+        self.progress_at = self.now
         for track in self.tracks.values():
             if not connack.session_present:
                 track.forgotten = track.received
@@ -648,8 +647,9 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def judge_stall(self) -> None:
         due = bool(self.awaited()) and self.now >= self.progress_at + self.config.ack_timeout_s
-        assert self.outbox.stalled(self.now) == (due and not self.stall_told)
-        self.stall_told |= due
+        assert self.outbox.stalled(self.now) == due
+        if due:
+            self.progress_at = self.now
 
     def hear_answers(self) -> None:
         dropped_on_arrival: set[int] = set()
