@@ -512,16 +512,25 @@ async def open_mqtt(
                 async with MQTTInterface(config, nursery, subscriptions=subscriptions, ports=ports) as mqtt:
                     yield mqtt
             except BaseException as error:
+                if _cancels(error):
+                    raise
+                # The nursery is hawk's own affair: what goes through it comes out in a group.
                 raised = error
-                raise
+                nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        # Alone in the group: no actor failed, and the nursery is hawk's own affair.
-        if raised is None or group.exceptions != (raised,):
+        if raised is None:
             raise
-        alone = raised
-    else:
-        return
-    raise alone
+        raise group.derive((raised, *group.exceptions)) from None
+    if raised is not None:
+        raise raised
+
+
+def _cancels(error: BaseException) -> bool:
+    """Whether there is a cancellation in it, which must reach its scope."""
+    cancelled = anyio.get_cancelled_exc_class()
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(cancelled) is not None
+    return isinstance(error, cancelled)
 
 
 def _ports_of(config: Config) -> Ports:

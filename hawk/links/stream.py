@@ -6,6 +6,7 @@ broke. Dialing, and what a stream is made of, are elsewhere.
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import accumulate
 
@@ -15,8 +16,9 @@ from anyio.abc import ByteStream
 
 from hawk.asking import ask
 from hawk.config import Config
-from hawk.connecting import Authenticator
+from hawk.connecting import NO_CREDENTIALS, Authenticator, Credentials
 from hawk.errors import ConnectRefused, LinkLost, ProtocolError, Unprepared, Unreachable
+from hawk.links.discretion import without_password
 from hawk.links.endings import CLOSED, STREAM_ENDED, cause_of
 from hawk.packets import Arrivals, Challenge, Connack, ConnectRequest, DisconnectRequest, Outgoing
 from hawk.protocol.version5 import Decoder, Encoder, decode_connack, encode_auth, encode_connect
@@ -32,8 +34,17 @@ _LAST_WORDS_S = 0.2
 class StreamLink:
     """A `ports.Link`. The first end it meets, in either direction, is the cause that both report from then on."""
 
-    def __init__(self, stream: ByteStream, *, connack: Connack, unread: bytes, maximum_packet_size: int) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        *,
+        connack: Connack,
+        unread: bytes,
+        maximum_packet_size: int,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         self._stream = stream
+        self._credentials = credentials
         self._connack = connack
         self._unread = unread
         self._decoder = Decoder(maximum_packet_size=maximum_packet_size)
@@ -138,7 +149,7 @@ class StreamLink:
 
     def _end(self, cause: Cause) -> LinkLost:
         if self._cause is None:
-            self._cause = cause
+            self._cause = cause._replace(text=without_password(cause.text, self._credentials))
             self._ended.set()
         return LinkLost(self._cause)
 
@@ -151,11 +162,17 @@ async def open_link(stream: ByteStream, *, config: Config, request: ConnectReque
     try:
         connack, unread = await _shake_hands(stream, config, request)
         if connack.reason_code:
-            raise ConnectRefused(connack)
+            raise ConnectRefused(replace(connack, reason=without_password(connack.reason, request.credentials)))
     except BaseException:
         await close_forcefully(stream)
         raise
-    return StreamLink(stream, connack=connack, unread=unread, maximum_packet_size=config.max_packet_size)
+    return StreamLink(
+        stream,
+        connack=connack,
+        unread=unread,
+        maximum_packet_size=config.max_packet_size,
+        credentials=request.credentials,
+    )
 
 
 async def close_forcefully(stream: ByteStream) -> None:

@@ -15,7 +15,7 @@ import trio.testing
 from anyio.abc import SocketAttribute, SocketStream
 
 from hawk.config import Config
-from hawk.connecting import Endpoint, Transport
+from hawk.connecting import Credentials, Endpoint, Transport
 from hawk.core.poison import is_evidence
 from hawk.errors import ConnectRefused, LinkLost, Unreachable
 from hawk.links.dialing import NetworkDialer, StreamDialer
@@ -102,6 +102,27 @@ async def test_what_is_sent_arrives_in_order(ends: Any) -> None:
             await link.send(())
             await link.send([*publishes[1000:], PingRequest()])
     assert heard == list(range(1, 3000))
+
+
+@pytest.mark.parametrize("password", ["hunter2", b"hunter2"])
+async def test_a_broker_that_repeats_the_password_does_not_make_hawk_repeat_it(ends: Any, password: Any) -> None:
+    request = ConnectRequest("me", clean_start=True, credentials=Credentials("sailor", password))
+    farewell = mqtt5.DisconnectPacket(
+        reason_code=mqtt5.DisconnectReasonCode.NOT_AUTHORIZED, reason_str="sailor, hunter2 is not valid any more"
+    )
+    await ends.peer.say(WELCOME, farewell)
+    _, cause = await end_of(await open_link(ends.client, config=CONFIG, request=request))
+    assert cause.text == "not authorized: sailor, *** is not valid any more"
+
+
+async def test_a_refusal_that_repeats_the_password_does_not_make_hawk_repeat_it(ends: Any) -> None:
+    request = ConnectRequest("me", clean_start=True, credentials=Credentials("sailor", "hunter2"))
+    code = mqtt5.ConnAckReasonCode.BAD_USER_NAME_OR_PASSWORD
+    await ends.peer.say(mqtt5.ConnAckPacket(reason_code=code, reason_str="hunter2?"))
+    with pytest.raises(ConnectRefused) as raised:
+        await open_link(ends.client, config=CONFIG, request=request)
+    assert "hunter2" not in repr(raised.value.connack)
+    assert "***" in raised.value.connack.reason
 
 
 async def test_a_payload_of_megabytes_goes_and_comes_whole(ends: Any) -> None:

@@ -538,3 +538,33 @@ async def test_open_mqtt_yields_at_once_and_delivers_over_a_real_socket() -> Non
             await mqtt.publish("a", {"value": 23.5})
         assert broker.received() == [("a", b'{"value":23.5}')]
     assert isinstance(mqtt, MQTTInterface)
+
+
+# ------------------------------------------------------------------------------------------- leaving
+
+
+async def own_error() -> None:
+    raise ValueError("the application's own")
+
+
+async def own_group() -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(own_error)
+        await anyio.sleep(1.0)
+
+
+@pytest.mark.parametrize("fail", [own_error, own_group])
+async def test_what_the_block_raises_leaves_it_as_it_is(fail: Callable[[], Awaitable[None]]) -> None:
+    raised: list[Exception] = []
+    async with Rehearsal() as rehearsal:
+        with pytest.raises((ValueError, ExceptionGroup)) as left:  # noqa: PT012
+            async with rehearsal.open_mqtt(CONFIG) as mqtt:
+                await mqtt.connect()
+                await mqtt.publish("a", "x")
+                try:
+                    await fail()
+                except Exception as error:
+                    raised.append(error)
+                    raise
+        assert [left.value] == raised
+        assert len(rehearsal.broker.received()) == 1
