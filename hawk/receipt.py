@@ -45,6 +45,7 @@ class Receipt:
 
     __slots__ = (
         "__weakref__",
+        "_accepted_in",
         "_changed",
         "_failure",
         "_learn",
@@ -58,6 +59,7 @@ class Receipt:
     def __init__(self, messages: int, unaccepted: int, service: "Service", learn: Callable[[Ledger], None]) -> None:
         self._messages = messages
         self._turned_away = False
+        self._accepted_in = 0
         self._unaccepted = unaccepted
         self._unsettled = messages
         self._failure: Fate | None = None
@@ -86,8 +88,7 @@ class Receipt:
         """
         while self._unaccepted and not self._turned_away:
             await self._change()
-        alone = self._messages == 1 and self._failure is not None and self._failure.kind is FateKind.DROPPED
-        if self._turned_away or alone:
+        if self._turned_away:
             self._raise_failure()
 
     async def acknowledged(self) -> None:
@@ -103,6 +104,7 @@ class Receipt:
     def accept(self, ledger: Ledger, messages: int = 1) -> None:
         """From the Queue keeper: so many messages are accepted."""
         self._learn(ledger)
+        self._accepted_in = ledger.revision
         self._unaccepted -= messages
         if not self._unaccepted:
             self._wake()
@@ -115,6 +117,9 @@ class Receipt:
             # What turns hawk away weighs more than what became of those it had let in.
             self._turned_away, self._failure = True, fate
             self._wake()
+        elif fate.kind is FateKind.DROPPED and self._messages == 1 and self._accepted_in == ledger.revision:
+            # Let in and out in one breath: a policy did that, and no link that died since.
+            self._turned_away, self._failure = True, fate
         elif fate.kind not in _DELIVERED and self._failure is None:
             self._failure = fate
             self._wake()

@@ -51,8 +51,8 @@ class NetworkDialer:
     """A `ports.Dialer` over sockets: the endpoint of each request says which.
 
     Every address of a name is tried (RFC 6555). Small packets are not held back. Where the system has TCP_USER_TIMEOUT,
-    what it cannot deliver ends the connection as late as promise C6 allows; where it has TCP_NOTSENT_LOWAT, it takes no more
-    than a little that it cannot send yet, so that a long message on a slow link is seen to get on, and no ping stands behind it.
+    what it cannot deliver ends the connection as late as promise C6 allows. Where it has TCP_NOTSENT_LOWAT, it takes little
+    that it cannot send yet: a long message on a slow link is seen to get on, and no ping stands behind it.
     """
 
     config: Config

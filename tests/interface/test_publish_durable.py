@@ -1,11 +1,15 @@
 """`publish()` with a store, from many tasks at once: they are woken together, and each is told what is its own."""
 
+from typing import cast
+
 import anyio
 import pytest
 
-from hawk import Config, MQTTInterface, ReconnectionConfig, Stopped
+from hawk import Config, Dropped, MQTTInterface, Receipt, ReconnectionConfig, Stopped
 from hawk.stores.memory import MemoryStore
 from hawk.testing.rehearsal import Rehearsal
+from hawk.values import Fate, FateKind, Ledger
+from hawk.wiring import Service
 
 RECONNECTION = ReconnectionConfig(max_retries=None, initial_retry_delay=1.0, jitter_factor=0.0)
 CONFIG = Config(reconnection=RECONNECTION)
@@ -95,3 +99,19 @@ async def test_a_sender_after_another_shares_no_event_that_was_set_before() -> N
                 began_at = anyio.current_time()
                 await mqtt.publish("n", number, qos=1)
                 assert SYNC_S * 0.99 <= anyio.current_time() - began_at <= 3 * SYNC_S
+
+
+@pytest.mark.parametrize("breaths", [1, 2])
+async def test_a_message_that_is_lost_after_it_was_accepted_is_no_failure_of_its_acceptance(breaths: int) -> None:
+    """QoS 0 whose link dies before its sender has run again; a policy that lets in and out in one breath is another matter."""
+    learned: list[Ledger] = []
+    receipt = Receipt(1, 1, cast(Service, None), learned.append)
+    receipt.accept(Ledger(revision=1))
+    receipt.settle(Fate(FateKind.DROPPED, "the link died"), Ledger(revision=breaths))
+    if breaths == 1:
+        with pytest.raises(Dropped):
+            await receipt.accepted()
+    else:
+        await receipt.accepted()
+    with pytest.raises(Dropped):
+        await receipt.acknowledged()
