@@ -252,12 +252,14 @@ class MQTTInterface:
         retain: bool = False,
         expiry_s: float | None = None,
         properties: Properties = NO_PROPERTIES,
+        on_receipt: Callable[[Receipt], None] | None = None,
     ) -> Receipt:
         """Hand over a batch of (topic, payload) in one hop, with one receipt for all. Returns when all are accepted.
 
         All are encoded first: a bad one raises `MessageInvalid` before any is accepted. What finds no room waits for it
         while the link is up, and meets the overflow policy while it is down. Raises and cancels as `publish()`, except
-        that of a cancelled batch some may be accepted: those before the rest, in order.
+        that of a cancelled batch some may be accepted: those before the rest, in order. `on_receipt` is given the receipt
+        before anything is waited for: it tells also what became of those.
         """
         batch = self._composer.messages(messages, qos, retain, properties, expiry_s)
         service = await self._start()
@@ -268,10 +270,12 @@ class MQTTInterface:
             return Receipt(0, 0, service, self._learn)
         size_bytes = sum([message.size_bytes for message in batch])
         if service.durable:
-            return await self._hand_over(service, batch, size_bytes)
+            return await self._hand_over(service, batch, size_bytes, on_receipt)
         if not service.credit.spend(size_bytes, len(batch)):
-            return await self._ask(service, batch, size_bytes)
+            return await self._ask(service, batch, size_bytes, on_receipt)
         receipt = Receipt(len(batch), 0, service, self._learn)
+        if on_receipt is not None:
+            on_receipt(receipt)
         await service.offers.send(Offer(batch, receipt.reference, size_bytes))
         return receipt
 
@@ -435,14 +439,28 @@ class MQTTInterface:
             soon.add(ConnectionState.DISCONNECTED)
         return self._config.suback_timeout_s if self.connection_state in soon else 0.0
 
-    async def _ask(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
+    async def _ask(
+        self,
+        service: Service,
+        messages: tuple[Message, ...],
+        size_bytes: int,
+        on_receipt: Callable[[Receipt], None] | None = None,
+    ) -> Receipt:
         """Offer beyond the room, and wait until the keeper has accepted them."""
         with service.credit:
-            return await self._hand_over(service, messages, size_bytes)
+            return await self._hand_over(service, messages, size_bytes, on_receipt)
 
-    async def _hand_over(self, service: Service, messages: tuple[Message, ...], size_bytes: int) -> Receipt:
+    async def _hand_over(
+        self,
+        service: Service,
+        messages: tuple[Message, ...],
+        size_bytes: int,
+        on_receipt: Callable[[Receipt], None] | None = None,
+    ) -> Receipt:
         """Offer, and wait until the keeper has accepted: with an outbox file what the disk has, else what finds room."""
         receipt = Receipt(len(messages), len(messages), service, self._learn)
+        if on_receipt is not None:
+            on_receipt(receipt)
         reference = receipt.reference
         await service.offers.send(Offer(messages, reference, size_bytes, asks=True))
         if service.durable:

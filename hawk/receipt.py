@@ -53,6 +53,7 @@ class Receipt:
         "_service",
         "_turned_away",
         "_unaccepted",
+        "_undelivered",
         "_unsettled",
     )
 
@@ -62,6 +63,7 @@ class Receipt:
         self._accepted_in = 0
         self._unaccepted = unaccepted
         self._unsettled = messages
+        self._undelivered = 0
         self._failure: Fate | None = None
         self._service = service
         self._learn = learn
@@ -80,6 +82,11 @@ class Receipt:
     def settled(self) -> bool:
         """Whether every message of this receipt has met its fate."""
         return not self._unsettled
+
+    @property
+    def delivered(self) -> int:
+        """How many messages of this receipt the broker has acknowledged until now (QoS 0: the socket took them)."""
+        return self._messages - self._unsettled - self._undelivered
 
     async def accepted(self) -> None:
         """Wait until hawk has taken responsibility: on disk with an outbox file, else in the bounded queue.
@@ -113,17 +120,22 @@ class Receipt:
         """From the Queue keeper: so many messages have met this fate."""
         self._learn(ledger)
         self._unsettled -= messages
+        if fate.kind not in _DELIVERED:
+            self._fail(fate, messages, ledger.revision)
+        if not self._unsettled:
+            self._wake()
+
+    def _fail(self, fate: Fate, messages: int, revision: int) -> None:
+        self._undelivered += messages
         if fate.kind in _NEVER_ACCEPTED and self._unaccepted:
             # What turns hawk away weighs more than what became of those it had let in.
             self._turned_away, self._failure = True, fate
             self._wake()
-        elif fate.kind is FateKind.DROPPED and self._messages == 1 and self._accepted_in == ledger.revision:
+        elif fate.kind is FateKind.DROPPED and self._messages == 1 and self._accepted_in == revision:
             # Let in and out in one breath: a policy did that, and no link that died since.
             self._turned_away, self._failure = True, fate
-        elif fate.kind not in _DELIVERED and self._failure is None:
+        elif self._failure is None:
             self._failure = fate
-            self._wake()
-        if not self._unsettled:
             self._wake()
 
     def _wake(self) -> None:

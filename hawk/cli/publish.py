@@ -98,12 +98,10 @@ async def pub(
         return await publication.wait_for_acknowledgements()
 
     ended = await run_session(config, patience, work, finish=publication.stop_reading)
-    # What an earlier command has left goes first, and is none of this one's.
-    delivered = max(0, ended.stats["acknowledged"] + ended.stats["sent"] - ended.stats["recovered"])
-    verdict = publication.verdict(ended.outcome, delivered)
+    verdict = publication.verdict(ended.outcome)
     if outbox is not None and verdict.why and (kept := ended.stats["queue_size"]):
         verdict = replace(verdict, why=f"{verdict.why}; {kept} kept in {outbox}")
-    return conclude(verdict, output, publication.facts(delivered))
+    return conclude(verdict, output, publication.facts())
 
 
 def _topic_of(topic: str | None, url: str | None) -> str:

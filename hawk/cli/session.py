@@ -27,7 +27,7 @@ REACH_S = 30.0
 Work: TypeAlias = Callable[[MQTTInterface], Awaitable[Outcome]]
 
 _INTERRUPTED = Outcome(ExitCode.INTERRUPTED)
-_TERMINATED = Outcome(ExitCode.OK)
+TERMINATED = Outcome(ExitCode.OK, "stopped by SIGTERM")
 
 
 class Patience(NamedTuple):
@@ -92,7 +92,7 @@ class _Session:
     @property
     def outcome(self) -> Outcome:
         """How it ended. If nobody said so, the time that SIGTERM left to finish was over."""
-        return self._outcome or _TERMINATED
+        return self._outcome or TERMINATED
 
     async def run(self, work: Work) -> None:
         """Until somebody ends it."""
@@ -116,7 +116,7 @@ class _Session:
                 finish()
                 self._scope.deadline = anyio.current_time() + self._config.drain_s
             else:
-                self._end(_TERMINATED, drain_s=0.0 if self._is_finishing else self._config.drain_s)
+                self._end(TERMINATED, drain_s=0.0 if self._is_finishing else self._config.drain_s)
 
     async def _reach(self) -> None:
         try:

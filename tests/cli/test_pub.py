@@ -253,3 +253,44 @@ async def test_properties_go_out_in_mosquittos_manner(run: Run, broker: Broker, 
 def test_a_property_that_cannot_be_sent_is_told(here: Here, capsys: Any, words: list[str], what: str) -> None:
     assert here("pub", "-t", "a", "-m", "x", "-D", *words) == 2
     assert what in capsys.readouterr().err
+
+
+async def _leave_one_that_expires(outbox: Path, port: int) -> None:
+    """In the file is a message that nobody wants any more when the next command takes it up."""
+    async with hawk.open_mqtt(f"mqtt://127.0.0.1:{port}", outbox=str(outbox)) as mqtt:
+        await mqtt.publish("old", "old", expiry_s=0.1)
+        await mqtt.disconnect(drain_s=0)
+
+
+@pytest.mark.parametrize("lines", [False, True])
+async def test_what_became_of_an_earlier_commands_message_is_not_this_ones_affair(
+    start: Run, broker: Broker, port: str, free_tcp_port: int, tmp_path: Path, lines: bool
+) -> None:
+    outbox = tmp_path / "left.db"
+    await _leave_one_that_expires(outbox, free_tcp_port)
+    what = ["-l"] if lines else ["-m", "arrived"]
+    child = await start("pub", "-p", port, "-t", "new", *what, "--outbox", str(outbox), "--json")
+    await child.send(b"arrived\n")
+    await child.close_input()
+    result = await child.end()
+    assert broker.received() == [("new", b"arrived")]
+    assert json.loads(result.out) == {"messages": 1, "acknowledged": 1, "unacknowledged": 0, "exit_code": 0}
+    assert result.code == 0
+    assert "not acknowledged" not in result.err
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_out_of_time_in_the_middle_of_a_batch_counts_what_the_broker_has_of_it(
+    start: Run, broker: Broker, port: str, tmp_path: Path, until: Until, on_disk: bool
+) -> None:
+    kept = ["--outbox", str(tmp_path / "left.db")] if on_disk else []
+    child = await start("pub", "-p", port, "-t", "a", "-l", "-W", "2", "--json", *kept)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(child.send, b"line\n" * 12_000)
+        await until(lambda: len(broker.arrivals) > 100)
+        broker.acknowledge(False)
+        acknowledged = len(broker.arrivals)
+    result = await child.end()
+    told = json.loads(result.out)
+    assert (result.code, told["acknowledged"]) == (5, acknowledged)
+    assert f"{told['messages'] - acknowledged} of {told['messages']} messages not acknowledged" in result.err

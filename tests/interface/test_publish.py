@@ -466,7 +466,21 @@ async def test_a_batch_tells_the_first_that_was_not_delivered_and_delivers_the_r
         with pytest.raises(Refused):
             await receipt.acknowledged()
         assert receipt.settled
-        assert mqtt.stats["messages_published"] == 2
+        assert mqtt.stats["messages_published"] == receipt.delivered == 2
+
+
+async def test_the_receipt_of_a_cancelled_batch_tells_what_the_broker_has_of_it() -> None:
+    async with Rehearsal() as rehearsal, rehearsal.open_mqtt(small("wait")) as mqtt:
+        rehearsal.network.refuse()
+        receipts: list[Receipt] = []
+        with anyio.move_on_after(1):
+            await mqtt.publish_many([("n", number) for number in range(5)], on_receipt=receipts.append)
+        assert [receipt.delivered for receipt in receipts] == [0]
+        rehearsal.network.allow()
+        await mqtt.connect()
+        await mqtt.disconnect()
+        assert [int(payload) for _, payload in rehearsal.broker.received()] == [0, 1, 2]
+        assert [receipt.delivered for receipt in receipts] == [3]
 
 
 async def test_what_is_left_at_disconnect_is_told_stopped() -> None:
