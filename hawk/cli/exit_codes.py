@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 EPILOGUE = """\
 Exit codes
   0    done; SIGTERM stopped it gracefully; nobody reads its output any more
-  1    the operation failed; SIGTERM left no time to deliver what was read
+  1    the operation failed; SIGTERM left no time to deliver what was read, or to finish the runs
   2    wrong usage or configuration
   3    no broker was reached within -W, by default 30 seconds, or hawk gave up
   4    the broker refused; --json has the reason

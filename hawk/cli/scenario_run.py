@@ -4,6 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from hawk.cli.exit_codes import ExitCode
 from hawk.cli.scenario_progress import progress_of
 from hawk.cli.scenario_view import junit as as_junit
 from hawk.cli.scenario_view import outcome_json
+from hawk.cli.termination import Termination, sigterm_like_ctrl_c
 from hawk.errors import ConfigInvalid, Problem
 from hawk.scenario.model import Scenario
 from hawk.scenario.report import Ending, show
@@ -60,8 +62,22 @@ class Output(NamedTuple):
 def run_scenarios(scenarios: Sequence[Scenario], output: Output, *, jobs: int | None, speed: float) -> int:
     """Run them all and tell each verdict as it comes; the exit code.
 
-    Raises `KeyboardInterrupt` after it has told, and written, what was done until then.
+    Ctrl-C and SIGTERM end it after it has told, and written, what was done until then. Raises `KeyboardInterrupt` for the one;
+    for the other it failed, as it is not known how the rest would have come out.
     """
+    with sigterm_like_ctrl_c() as termination:
+        try:
+            return _run_and_tell(scenarios, output, termination, jobs=jobs, speed=speed)
+        except BaseException as error:
+            if not (termination.came and _is_interrupt(error)):
+                raise
+            return ExitCode.FAILED
+
+
+def _run_and_tell(
+    scenarios: Sequence[Scenario], output: Output, termination: Termination, *, jobs: int | None, speed: float
+) -> int:
+    """Raises `KeyboardInterrupt` when it was interrupted, by whatever it was."""
     progress = progress_of(scenarios, live=output.live)
     outcomes: list[Outcome] = []
     try:
@@ -74,12 +90,15 @@ def run_scenarios(scenarios: Sequence[Scenario], output: Output, *, jobs: int | 
             pages=output.pages,
             speed=speed,
         ):
+            if termination.came:
+                # It came up in this run as an error, instead of as an interrupt.
+                raise KeyboardInterrupt
             outcomes.append(outcome)
             progress.done()
             full = len(scenarios) <= _SHOWN_IN_FULL or not outcome.passed
             _write(outcome_json(outcome) if output.as_json else _told(outcome) if full else _told_in_a_line(outcome))
     except BaseException as error:
-        if not _is_interrupt(error):
+        if not (_is_interrupt(error) or (termination.came and isinstance(error, BrokenProcessPool))):
             raise
         progress.clear()
         _summarise(scenarios, outcomes, output, interrupted=True)

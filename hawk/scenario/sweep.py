@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing.context import SpawnContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 from hawk.scenario.audience import NOBODY, Audience, OnLook
@@ -198,6 +199,15 @@ def _begin_worker(progress: "SimpleQueue[tuple[int, float]]") -> None:
     _progress = progress
     # A Ctrl-C goes to all processes of a terminal; the one that started this one answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, name="hawk scenario parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers. This thread touches nothing of a run: it waits, and ends the process."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run_in_worker(place: int, scenario: Scenario, folder: Path, pages: bool, speed: float) -> Outcome:

@@ -201,10 +201,10 @@ def is_gone(group: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-def test_ctrl_c_ends_a_sweep_and_says_what_was_done(shell: Shell, jobs: str) -> None:
+def start_a_sweep(shell: Shell, *arguments: str) -> "subprocess.Popen[str]":
+    """Two hundred runs, in a process group of their own; the first is done."""
     shell.write("long.yaml", GOOD.replace("duration: 5s", "duration: 30m"))
-    command = [sys.executable, "-m", "hawk", "scenario", "run", "long.yaml", "--seeds", "1..200", "--jobs", jobs]
+    command = [sys.executable, "-m", "hawk", "scenario", "run", "long.yaml", "--seeds", "1..200", *arguments]
     child = subprocess.Popen(
         [*command, "--junit", "junit.xml"],
         cwd=shell.folder,
@@ -213,15 +213,51 @@ def test_ctrl_c_ends_a_sweep_and_says_what_was_done(shell: Shell, jobs: str) -> 
         text=True,
         start_new_session=True,
     )
-    with child:
-        assert child.stdout is not None
-        assert "PASS" in child.stdout.readline()
-        # As a terminal does: every process of the group.
-        os.killpg(child.pid, signal.SIGINT)
+    assert child.stdout is not None
+    assert child.stdout.readline()
+    return child
+
+
+BY_THE_REAL_CLOCK = ("--clock", "real", "--shorten", "5000")
+
+
+@pytest.mark.parametrize("arguments", [("--jobs", "1"), ("--jobs", "2"), ("--jobs", "2", *BY_THE_REAL_CLOCK)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
+def test_ctrl_c_and_sigterm_end_a_sweep_and_say_what_was_done(
+    shell: Shell, arguments: tuple[str, ...], number: signal.Signals, code: int
+) -> None:
+    with start_a_sweep(shell, *arguments) as child:
+        if number is signal.SIGINT:
+            # As a terminal does: every process of the group.
+            os.killpg(child.pid, number)
+        else:
+            child.send_signal(number)
         out, err = child.communicate(timeout=30)
-    assert (child.returncode, err) == (130, "")
-    told = out.splitlines()[-1]
-    assert "of 200 runs passed" in told
-    assert "were not finished" in told
+    assert (child.returncode, err) == (code, "")
+    assert "of 200 runs passed" in out
+    assert "were not finished" in out
     assert ElementTree.parse(shell.folder / "junit.xml").getroot().findall("testcase")
+    assert is_gone(child.pid)
+
+
+def test_sigterm_ends_a_sweep_that_was_told_to_ignore_ctrl_c(shell: Shell) -> None:
+    """As what a shell script starts in the background is."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = start_a_sweep(shell, "--jobs", "1")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with child:
+        child.terminate()
+        out, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (1, "")
+    assert "FAIL" not in out
+    assert "were not finished" in out
+
+
+@pytest.mark.parametrize("arguments", [(), BY_THE_REAL_CLOCK])
+def test_no_worker_outlives_a_sweep_that_is_killed(shell: Shell, arguments: tuple[str, ...]) -> None:
+    with start_a_sweep(shell, "--jobs", "2", *arguments) as child:
+        child.kill()
+        child.communicate(timeout=30)
     assert is_gone(child.pid)
