@@ -1,7 +1,7 @@
 """A YAML file as located items: keys and values with their places, of YAML 1.2's core schema.
 
-PyYAML scans and composes; nothing of it constructs an object. Anchors and aliases work; tags beyond the core schema,
-merge keys and a second document do not. No message repeats a value, for it may be a password.
+PyYAML scans and composes; nothing of it constructs an object. Anchors and aliases work, as far as a person may mean them;
+tags beyond the core schema, merge keys and a second document do not. No message repeats a value, for it may be a password.
 """
 
 import re
@@ -16,6 +16,9 @@ from hawk.service.scalars import BOOLEAN, FLOAT, INTEGER, NULL, read_plain
 _TAG = "tag:yaml.org,2002:"
 _TEXT = f"{_TAG}str"
 _DEEPEST = 2
+_MOST_REPEATED = 10_000
+"""So many keys and values may aliases add to those that a file has: ten lines of aliases to aliases could mean a billion."""
+
 _QUOTED = re.compile(r"'[^'\s,<]{2,}'")
 _NEEDS_QUOTES = ("undefined alias", "cannot start any token", "undefined tag handle")
 
@@ -56,7 +59,17 @@ def read_yaml(
         return Tree(None, [Place(source, 1, 1).problem("YAML", f"the file is empty; it needs {needs}")])
     reading = _Reading(source, lists=lists)
     at = _place(source, root.start_mark)
-    return Tree(Item("", at, reading.value(root, deepest=deepest), at), reading.problems)
+    try:
+        top = Item("", at, reading.value(root, deepest=deepest), at)
+    except _RepeatsTooMuch as repeats:
+        return Tree(None, [repeats.problem])
+    return Tree(top, reading.problems)
+
+
+class _RepeatsTooMuch(Exception):
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.problem = problem
 
 
 class _Reading:
@@ -66,9 +79,15 @@ class _Reading:
         self._source = source
         self._lists = lists
         self.problems: list[Problem] = []
+        self._seen: set[int] = set()
+        self._repeated = 0
 
     def value(self, node: yaml.Node, *, deepest: int) -> object:
-        """What a node says. Below `deepest` mappings it is not looked at: no setting is as deep."""
+        """What a node says. Below `deepest` mappings it is not looked at: no setting is as deep.
+
+        Raises `_RepeatsTooMuch`.
+        """
+        self._count(node)
         match node:
             case yaml.ScalarNode():
                 return self._scalar(node)
@@ -98,6 +117,18 @@ class _Reading:
                 self.problems.append(
                     key_at.problem(key, f"stands here a second time; the first is in line {first.line}")
                 )
+
+    def _count(self, node: yaml.Node) -> None:
+        """An alias is its anchor's node once more."""
+        if id(node) not in self._seen:
+            self._seen.add(id(node))
+            return
+        self._repeated += 1
+        if self._repeated > _MOST_REPEATED:
+            what = (
+                f"the aliases (*) of this file repeat more than {_MOST_REPEATED:,} keys and values; what stands here is"
+            )
+            raise _RepeatsTooMuch(self._place(node).problem("YAML", f"{what} repeated, too"))
 
     def _scalar(self, node: yaml.ScalarNode) -> object:
         if node.tag == _TEXT:

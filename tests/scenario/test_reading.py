@@ -1,6 +1,7 @@
 """Scenario files: what is read, and that everything wrong is told at once, with its place and a suggestion."""
 
 from pathlib import Path
+from time import process_time
 
 import pytest
 
@@ -173,6 +174,27 @@ def test_a_file_that_expects_nothing_is_told(nothing: str) -> None:
 def test_an_empty_file_and_one_that_is_no_mapping_are_told() -> None:
     assert problems_of("") == ["f.yaml:1:1: YAML: the file is empty; it needs a scenario (see `hawk scenario new`)"]
     assert "must be a mapping" in problems_of("- 1")[0]
+
+
+def test_aliases_that_repeat_one_another_are_told_at_once() -> None:
+    lines = ["- &l0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"- &l{number} [{', '.join([f'*l{number - 1}'] * 10)}]" for number in range(1, 8)]
+    bomb = MINIMAL + "timeline:\n" + "".join(f"  {line}\n" for line in lines)
+    began = process_time()
+    [problem] = problems_of(bomb)
+    assert process_time() - began < 1
+    assert problem.startswith("f.yaml:9:13: YAML: the aliases (*) of this file repeat more than 10,000 keys and values")
+
+
+def test_an_alias_that_holds_itself_is_told() -> None:
+    [problem] = problems_of(MINIMAL + "timeline: &a [" + ", ".join(["*a"] * 10) + "]\n")
+    assert "the aliases (*) of this file repeat" in problem
+
+
+def test_an_anchor_serves_many_entries() -> None:
+    entries = "".join(f"  - {{at: {number}ms, fault: *torn, for: *long}}\n" for number in range(1, 2000))
+    content = MINIMAL + "timeline:\n  - {at: 0s, fault: &torn broker.down, for: &long 0.1ms}\n" + entries
+    assert len(read_text(content, "f.yaml").timeline) == 2000
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

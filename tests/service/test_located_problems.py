@@ -128,6 +128,11 @@ def test_a_problem_in_the_section_is_located_exactly(section: str, problem: str,
         (b"mqtt:\n  broker: \xc3\xa4\xff\n", "hawk.yaml:2:12: is not UTF-8 text (the byte 0xFF)"),
         (b"mqtt:\0\n", "hawk.yaml:1:6: YAML: the character U+0000 is not allowed"),
         ("[" * 10_000, "hawk.yaml:1:1: YAML: is nested too deeply"),
+        (
+            "mqtt: &x\n  port: 5\n" + "".join(f"y{number}: *x\n" for number in range(5_001)),
+            "hawk.yaml:1:7: YAML: the aliases (*) of this file repeat more than 10,000 keys and values; what stands here "
+            "is repeated, too",
+        ),
         ("#" * 1_100_000, "hawk.yaml: is larger than 1 MiB, and so no configuration file"),
     ],
 )
