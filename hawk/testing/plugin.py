@@ -8,7 +8,7 @@ serve tests marked `anyio`, in real time. Loading this imports nothing but pytes
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +28,8 @@ _DESCRIPTION = (
 )
 _BACKENDS = ("trio", "asyncio")
 _OPTIONS = {"backend", "seeds", "limit_s"}
+_TAKES_ALL = {"asyncio": "asyncio_mode = strict", "trio": "trio_mode = false"}
+_FUNCTION = pytest.StashKey[Callable[..., Any]]()
 
 
 class TcpBroker(NamedTuple):
@@ -160,25 +162,38 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("hawk_seed", seeds, ids=[f"seed{seed}" for seed in seeds])
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: "SubRequest") -> object | None:
-    """In a virtual test an async fixture is only promised here: it begins inside the virtual event loop."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: "SubRequest") -> Generator[None, object, object]:
+    """In a virtual test an async fixture is only promised here: it begins inside the virtual event loop. Other plugins, which
+    would begin it in theirs, see an ordinary fixture.
+    """
     function = fixturedef.func
     if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
-        return None
+        return (yield)
     if request.node.get_closest_marker(MARKER) is None:
-        if _is_ours(function) and "anyio_backend" not in request.fixturenames:
-            pytest.fail(f"{fixturedef.argname} is for tests marked @pytest.mark.{MARKER} or @pytest.mark.anyio", False)
-        return None
+        if _is_ours(function):
+            _check_real_time(fixturedef.argname, request)
+        return (yield)
     if _is_ours(function) and fixturedef.argname in _REAL_TIME_ONLY:
         pytest.fail(f"{fixturedef.argname} cannot be part of a test in virtual time: it has real sockets", False)
+    own = function
     if inspect.ismethod(function) and type(function.__self__) is type(request.instance):
-        function = function.__func__.__get__(request.instance)
-    own = {"request": request} if "request" in fixturedef.argnames else {}
-    arguments = {name: request.getfixturevalue(name) for name in fixturedef.argnames if name != "request"}
-    promise = _Promise(function, arguments | own)
-    fixturedef.cached_result = (promise, fixturedef.cache_key(request), None)
-    return promise
+        own = function.__func__.__get__(request.instance)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixturedef, "func", lambda **arguments: _Promise(own, arguments))
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Other plugins wrap each async test for an event loop of theirs. A virtual test stays what its author wrote."""
+    if not isinstance(item, pytest.Function) or item.get_closest_marker(MARKER) is None:
+        return (yield)
+    function = item.stash[_FUNCTION] = item.obj
+    try:
+        return (yield)
+    finally:
+        item.obj = function
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -189,7 +204,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     from hawk.testing.virtual_time import DAY_S, run
 
-    test = _Test(pyfuncitem.obj, dict(pyfuncitem.funcargs))
+    test = _Test(pyfuncitem.stash[_FUNCTION], dict(pyfuncitem.funcargs))
     parameters: dict[str, Any] = {**pyfuncitem.callspec.params}
     limit_s = marker.kwargs.get("limit_s", DAY_S)
     run(test.play, backend=parameters["hawk_backend"], seed=parameters["hawk_seed"], limit_s=limit_s)
@@ -254,6 +269,15 @@ async def _lasting(fixture: Any) -> AsyncIterator[Any]:
 
 def _is_ours(function: Callable[..., Any]) -> bool:
     return function.__module__ == __name__
+
+
+def _check_real_time(fixture: str, request: "SubRequest") -> None:
+    """Fail where only anyio's plugin could begin it, and does not, or is not the only one."""
+    if "anyio_backend" not in request.fixturenames:
+        pytest.fail(f"{fixture} is for tests marked @pytest.mark.{MARKER} or @pytest.mark.anyio", False)
+    for name, setting in _TAKES_ALL.items():
+        if request.node.get_closest_marker(name):
+            pytest.fail(f"pytest-{name} takes this test marked anyio for its own; set {setting}", False)
 
 
 def _check(marker: pytest.Mark, metafunc: pytest.Metafunc) -> None:

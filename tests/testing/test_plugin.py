@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -56,13 +57,50 @@ def test_what_came_along():
 """
 
 
-def pytest_in(folder: Path, *arguments: str) -> tuple[int, str]:
+THEIRS = {
+    "asyncio": """
+import asyncio, anyio, pytest, pytest_asyncio
+
+@pytest_asyncio.fixture
+async def loop():
+    yield asyncio.get_running_loop()
+
+@pytest.mark.asyncio
+async def test_of_theirs(loop):
+    assert loop is asyncio.get_running_loop()
+
+@pytest.mark.hawk_virtual(backend="asyncio")
+async def test_of_hawk_with_a_fixture_of_theirs(loop, hawk_client):
+    await anyio.sleep(3600)
+    assert loop is asyncio.get_running_loop()
+""",
+    "trio": """
+import anyio, pytest, pytest_trio, trio
+
+@pytest_trio.trio_fixture
+async def task():
+    yield trio.lowlevel.current_root_task()
+
+@pytest.mark.trio
+async def test_of_theirs(task, nursery):
+    assert task is trio.lowlevel.current_root_task()
+
+@pytest.mark.hawk_virtual(backend="trio")
+async def test_of_hawk_with_a_fixture_of_theirs(task, hawk_client):
+    await anyio.sleep(3600)
+    assert task is trio.lowlevel.current_root_task()
+""",
+}
+
+
+def pytest_in(folder: Path, *arguments: str, beside: Collection[str] = ()) -> tuple[int, str]:
     """Exit code and output of a run in a folder of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    # Somebody else has none of these.
+    # Somebody else has none of these, if the test does not say so.
     without = [
         word
-        for name in ("cacheprovider", "xdist", "trio", "timeout", "hypothesispytest")
+        for name in ("cacheprovider", "xdist", "trio", "asyncio", "timeout", "hypothesispytest")
+        if name not in beside
         for word in ("-p", f"no:{name}")
     ]
     command = [sys.executable, "-m", "pytest", *without, *arguments]
@@ -88,6 +126,46 @@ def test_virtual_and_real_tests_of_another_project_pass(tmp_path: Path) -> None:
     assert "test_methods_and_parameters_are_as_usual[1-asyncio-seed7] PASSED" in out.replace(
         "[asyncio-seed7-1]", "[1-asyncio-seed7]"
     )
+
+
+SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
+ALONE = {"asyncio": (*SCOPE, "-o", "asyncio_mode=strict"), "trio": ("-o", "trio_mode=false")}
+AUTO = {"asyncio": (*SCOPE, "-o", "asyncio_mode=auto"), "trio": ("-o", "trio_mode=true")}
+
+
+@pytest.mark.parametrize("arguments", [ALONE, AUTO], ids=["on request", "always"])
+@pytest.mark.parametrize("beside", [("asyncio",), ("trio",)], ids=" ".join)
+def test_virtual_tests_are_left_alone_by_other_plugins_for_async_tests(
+    tmp_path: Path, beside: tuple[str, ...], arguments: dict[str, tuple[str, ...]]
+) -> None:
+    """Their modes say which async tests are theirs; a test that is marked as hawk's is not, nor is any fixture of it."""
+    shutil.copy(OTHER_PROJECT / "test_boat.py", project(tmp_path, ""))
+    (tmp_path / "test_theirs.py").write_text(THEIRS[beside[0]])
+    words = [word for name in beside for word in arguments[name]]
+    code, out = pytest_in(tmp_path, "-v", "-k", "not in_real_time", *words, beside=beside)
+    assert code == 0, out
+    assert "11 passed" in out
+
+
+def test_both_other_plugins_may_be_there_at_once(tmp_path: Path) -> None:
+    shutil.copy(OTHER_PROJECT / "test_boat.py", project(tmp_path, ""))
+    code, out = pytest_in(
+        tmp_path, "-k", "not in_real_time", *AUTO["asyncio"], *AUTO["trio"], beside=("asyncio", "trio")
+    )
+    assert code == 0, out
+    assert "9 passed" in out
+
+
+@pytest.mark.parametrize(("name", "setting"), [("asyncio", "asyncio_mode = strict"), ("trio", "trio_mode = false")])
+def test_a_test_in_real_time_that_another_plugin_takes_from_anyio_is_told(
+    tmp_path: Path, name: str, setting: str
+) -> None:
+    """anyio's plugin cannot be where another one takes everything: such a test would hang, or run in two event loops."""
+    shutil.copy(OTHER_PROJECT / "test_boat.py", project(tmp_path, ""))
+    code, out = pytest_in(tmp_path, "-k", "in_real_time", *AUTO[name], beside=(name,))
+    assert code == 1
+    assert f"pytest-{name} takes this test marked anyio for its own; set {setting}" in out
+    assert "4 errors" in out
 
 
 def test_failures_are_told_with_their_seed_and_misuse_in_words(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def lines_of(text: str) -> int:
 
 def pytest_in(folder: Path, *chosen: str) -> tuple[int, str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}
-    others = ("cacheprovider", "xdist", "trio", "timeout", "hypothesispytest")
+    others = ("cacheprovider", "xdist", "trio", "asyncio", "timeout", "hypothesispytest")
     without = [word for name in others for word in ("-p", f"no:{name}")]
     command = [sys.executable, "-m", "pytest", *without, "-W", "error", *chosen]
     child = subprocess.run(
