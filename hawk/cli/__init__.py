@@ -15,6 +15,7 @@ def main() -> int:
             from hawk.cli.app import run
         except ModuleNotFoundError as missing:
             return _explain(missing)
+        _write_what_can_be_written()
         return run()
     except KeyboardInterrupt:
         return 130
@@ -33,3 +34,12 @@ def _explain(missing: ModuleNotFoundError) -> int:
     if sys.stderr is not None:
         sys.stderr.write(MISSING)
     return 2
+
+
+def _write_what_can_be_written() -> None:
+    """A character that the output's encoding lacks comes out as a question mark, instead of up as an error."""
+    import io
+    import sys
+
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")

@@ -17,7 +17,7 @@ Backend = Literal["trio", "asyncio"]
 def play(run: DemoRun, view: View | None, *, fast: bool, backend: Backend, seed: int) -> signal.Signals | None:
     """Play the whole run, and return the signal that ended it early, if one did.
 
-    Raises `BrokenPipeError` when the view has nobody left to show anything to, and `OSError` when there is no port.
+    Raises `OSError` when the view cannot show anything to anybody any more, or there is no port.
     """
     try:
         if fast:
@@ -27,12 +27,13 @@ def play(run: DemoRun, view: View | None, *, fast: bool, backend: Backend, seed:
         heed = signal.SIGINT, signal.SIGTERM
         return anyio.run(_play, run, view, real_world(seed=seed), heed, backend=backend)
     except BaseException as error:
-        kinds = {type(leaf) for leaf in _leaves(error)}
-        if kinds == {KeyboardInterrupt}:
+        leaves = list(_leaves(error))
+        if all(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
             # It came before anybody listened for signals, or in virtual time, which has no signals.
             return signal.SIGINT
-        if kinds == {BrokenPipeError}:
-            raise BrokenPipeError from error
+        if all(isinstance(leaf, OSError) for leaf in leaves):
+            # Out of the nursery's group, as every other command raises it.
+            raise leaves[0] from None
         raise
 
 

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -56,6 +57,17 @@ def test_without_the_extra_one_line_says_what_to_install() -> None:
     assert result.returncode == 2
     assert result.stderr.decode() == MISSING
 
+
+UMLAUT = """\
+hawk: 1
+name: wüst_雨
+duration: 5s
+traffic:
+  - {pub: a, rate: 1/s}
+matrix: {backend: [trio, asyncio]}
+expect:
+  - {check: lost == 0, why: es heilt schön}
+"""
 
 WRONG = [
     ("bork", "Unknown command"),
@@ -188,3 +200,32 @@ def test_help_into_a_closed_pipe_ends_quietly() -> None:
     result = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False, timeout=20)
     os.close(write_end)
     assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("command", ["demo --fast", "demo --fast --json", "config new", "scenario new", "--help"])
+def test_an_output_that_takes_no_more_is_told_in_one_line(command: str) -> None:
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "hawk", *command.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert (result.returncode, result.stderr) == (1, b"hawk: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1:strict"])
+def test_an_output_that_lacks_characters_changes_no_outcome(tmp_path: Path, encoding: str) -> None:
+    command = [sys.executable, "-m", "hawk", "scenario", "run", "umlaut.yaml"]
+    (tmp_path / "umlaut.yaml").write_text(UMLAUT, encoding="utf-8")
+    result = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    assert b"2 of 2 runs passed" in result.stdout
