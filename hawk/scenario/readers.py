@@ -15,6 +15,7 @@ from hawk.service.schema import FILE_ONLY, SETTINGS, Wrong, check
 
 LONGEST_S = 30 * 86_400.0
 LARGEST_SEED = 2**63 - 1
+LONGEST_NAME_BYTES = 100
 DURATIONS = frozenset(
     {"initial_retry_delay", "max_retry_delay", "connection_timeout", "health_check_interval"}
     | {name for name in SETTINGS if name.endswith("_s")}
@@ -73,6 +74,8 @@ def scenario_name(value: object) -> str:
     name = text(value)
     if not _NAME.match(name):
         raise ValueError("must be letters, digits, - and _: reports are named after it")
+    if len(name.encode()) > LONGEST_NAME_BYTES:
+        raise ValueError(f"must be at most {LONGEST_NAME_BYTES} bytes long: reports are named after it")
     return name
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from hawk.scenario.expectations import METRICS
 from hawk.scenario.fault_kinds import FAULT_KINDS, Argument
 from hawk.scenario.model import WAYS
-from hawk.scenario.readers import DURATIONS, SIZES
+from hawk.scenario.readers import DURATIONS, LONGEST_NAME_BYTES, SIZES
 from hawk.scenario.reading import MOST_CLIENTS
 from hawk.service.files import SECTION
 from hawk.service.schema import FILE_ONLY, SETTINGS
@@ -40,7 +40,7 @@ def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of a scenario file, version 1 of the format."""
     properties = {
         "hawk": {"const": 1, "description": "The version of this format."},
-        "name": {"type": "string", "pattern": r"^[\w][\w.-]*$"},
+        "name": {"type": "string", "pattern": r"^[\w][\w.-]*$", "maxLength": LONGEST_NAME_BYTES},
         "about": {**_TEXT, "description": "The story, in a sentence or two."},
         "seed": {"type": "integer", "minimum": 0},
         "duration": {**_DURATION, "description": "How long the script goes on; at most 30d."},

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from itertools import product
 from typing import Any
 
 from hawk.config import Config
 from hawk.errors import ConfigInvalid, Problem
 from hawk.scenario.model import Backend, Scenario
+
+_LONGEST_FOLDER_BYTES = 255
+_CUT_AT_BYTES = 230
 
 
 def variants(
@@ -30,9 +34,13 @@ def title_of(scenario: Scenario) -> str:
 
 
 def folder_of(scenario: Scenario) -> str:
-    """How the folder of one run's journal is named."""
+    """How the folder of one run's journal is named: one folder, whose name every file system takes."""
     others = [f"{axis.removeprefix('client.')}-{value}" for axis, value in _others(scenario)]
-    return "-".join([scenario.name, scenario.backend, str(scenario.seed), *others])
+    name = "-".join([scenario.name, scenario.backend, str(scenario.seed), *others]).replace("/", "%2F")
+    whole = name.encode()
+    if len(whole) <= _LONGEST_FOLDER_BYTES:
+        return name
+    return f"{whole[:_CUT_AT_BYTES].decode(errors='ignore')}-{sha256(whole).hexdigest()[:16]}"
 
 
 def _others(scenario: Scenario) -> list[tuple[str, Any]]:

@@ -9,6 +9,7 @@ from hawk.errors import ConfigInvalid
 from hawk.scenario.model import Fault, FaultEntry, RandomEntry, Scenario
 from hawk.scenario.reading import read_scenario, read_text
 from hawk.scenario.units import Rate, Span
+from hawk.scenario.variants import folder_of, variants
 from hawk.scenario.writing import scenario_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -174,6 +175,22 @@ def test_a_file_that_expects_nothing_is_told(nothing: str) -> None:
 def test_an_empty_file_and_one_that_is_no_mapping_are_told() -> None:
     assert problems_of("") == ["f.yaml:1:1: YAML: the file is empty; it needs a scenario (see `hawk scenario new`)"]
     assert "must be a mapping" in problems_of("- 1")[0]
+
+
+@pytest.mark.parametrize("name", ["x" * 101, "雨" * 34])
+def test_a_name_too_long_for_folders_is_told_at_its_place(name: str) -> None:
+    assert problems_of(MINIMAL.replace("minimal", name)) == [
+        "f.yaml:2:7: name: must be at most 100 bytes long: reports are named after it"
+    ]
+
+
+def test_every_run_has_a_folder_that_can_be_made_and_is_its_own(tmp_path: Path) -> None:
+    names = [f"{letter * 300}/{end}" for letter in "a雨" for end in (1, 2)] + ["../up"]
+    content = MINIMAL.replace("minimal", "x" * 100) + f"matrix: {{client.client_id: {names}}}\n"
+    folders = [folder_of(run) for run in variants(read_text(content, "f.yaml"))]
+    for name in folders:
+        (tmp_path / name).mkdir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(folders)
 
 
 def test_aliases_that_repeat_one_another_are_told_at_once() -> None:
