@@ -10,7 +10,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from hawk.cli.documents import complain_of, document, refuse, write
+from hawk.cli.documents import complain_of, document, problems_of, refuse, write
 from hawk.cli.exit_codes import ExitCode
 from hawk.errors import ConfigInvalid
 
@@ -18,22 +18,27 @@ config_app = App(name="config", help="Check, show and write configuration files.
 
 
 @config_app.command
-def check(file: Path, /) -> int:
+def check(file: Path, /, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
     """Tell everything that is wrong with a configuration file. The environment is left out of it.
 
     Parameters
     ----------
     file
         A YAML file, or a TOML file whose name ends in `.toml`.
+    as_json
+        Print one JSON object.
     """
     from hawk.service.settings import load_settings
 
     try:
         loaded = load_settings(file, environ={}, flags={})
     except ConfigInvalid as invalid:
+        if as_json:
+            write(document({"file": str(file), "problems": problems_of(invalid), "warnings": []}))
         return refuse(invalid)
     _warn(loaded.warnings)
-    write(f"{file}: no problems\n")
+    told = {"file": str(file), "problems": [], "warnings": loaded.warnings}
+    write(document(told) if as_json else f"{file}: no problems\n")
     return ExitCode.OK
 
 

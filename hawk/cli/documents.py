@@ -14,6 +14,11 @@ def refuse(invalid: ConfigInvalid) -> int:
     return ExitCode.USAGE
 
 
+def problems_of(invalid: ConfigInvalid) -> list[dict[str, str]]:
+    """The same problems for `--json`."""
+    return [{"at": problem.key, "problem": problem.what} for problem in invalid.problems]
+
+
 def complain_of(lines: Iterable[str]) -> None:
     """Lines on stderr, if there is one."""
     if sys.stderr is not None:
@@ -31,3 +36,10 @@ def document(value: object) -> str:
     import json
 
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def line_of(value: object) -> str:
+    """One of several documents: one line for each."""
+    import json
+
+    return json.dumps(value, ensure_ascii=False) + "\n"

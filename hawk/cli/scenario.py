@@ -8,13 +8,14 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from hawk.cli.documents import document, refuse, write
+from hawk.cli.documents import document, line_of, problems_of, refuse, write
 from hawk.cli.exit_codes import ExitCode
 from hawk.errors import ConfigInvalid, Problem
 
 scenario_app = App(name="scenario", help="Rehearse scripted outages, and judge them.")
 
 Flag = Parameter(negative=())
+Json = Annotated[bool, Parameter(name="--json", negative=())]
 _OUT = Path("out")
 
 
@@ -30,7 +31,7 @@ def run(
     speed: str | None = None,
     live: Annotated[bool, Flag] = False,
     report: Path | None = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+    as_json: Json = False,
     junit: Path | None = None,
     jobs: int | None = None,
 ) -> int:
@@ -85,49 +86,60 @@ def run(
 
 
 @scenario_app.command
-def check(*files: Path) -> int:
+def check(*files: Path, as_json: Json = False) -> int:
     """Tell everything that is wrong with scenario files, without running them.
 
     Parameters
     ----------
     files
         Scenario files, or folders of them.
+    as_json
+        Print one JSON object.
     """
     from hawk.cli.scenario_choice import read
     from hawk.scenario.variants import variants
 
     try:
-        for path, scenario in read(files):
-            runs = len(variants(scenario))
-            write(f"{path}: no problems; {runs} run{'s' if runs != 1 else ''}\n")
+        runs_of = {str(path): len(variants(scenario)) for path, scenario in read(files)}
     except ConfigInvalid as invalid:
+        if as_json:
+            write(document({"runs": {}, "problems": problems_of(invalid)}))
         return refuse(invalid)
+    if as_json:
+        write(document({"runs": runs_of, "problems": []}))
+    else:
+        write("".join(f"{path}: no problems; {runs} run{'s' if runs != 1 else ''}\n" for path, runs in runs_of.items()))
     return ExitCode.OK
 
 
 @scenario_app.command(name="list")
-def list_(*files: Path) -> int:
+def list_(*files: Path, as_json: Json = False) -> int:
     """Print name, length, runs and story of each scenario.
 
     Parameters
     ----------
     files
         Scenario files, or folders of them; by default the folder `scenarios`.
+    as_json
+        Print one JSON object for each, with its length in seconds.
     """
     from hawk.cli.scenario_choice import read
     from hawk.scenario.units import show_duration
     from hawk.scenario.variants import variants
 
     try:
-        rows = [
-            (scenario.name, show_duration(scenario.duration_s), str(len(variants(scenario))), scenario.about)
-            for _, scenario in read(files or (Path("scenarios"),))
-        ]
+        found = [(scenario, len(variants(scenario))) for _, scenario in read(files or (Path("scenarios"),))]
     except ConfigInvalid as invalid:
         return refuse(invalid)
+    if as_json:
+        for scenario, runs in found:
+            told = {"name": scenario.name, "duration_s": scenario.duration_s, "runs": runs, "about": scenario.about}
+            write(line_of(told))
+        return ExitCode.OK
+    rows = [(each.name, show_duration(each.duration_s), str(runs), each.about) for each, runs in found]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for name, length, runs, about in rows:
-        write(f"{name:<{widths[0]}}  {length:>{widths[1]}}  {runs:>{widths[2]}} runs  {about}\n")
+    for name, length, count, about in rows:
+        write(f"{name:<{widths[0]}}  {length:>{widths[1]}}  {count:>{widths[2]}} runs  {about}\n")
     return ExitCode.OK
 
 
@@ -176,7 +188,7 @@ def schema() -> int:
 
 
 @scenario_app.command
-def replay(*journals: Path, as_json: Annotated[bool, Parameter(name="--json", negative=())] = False) -> int:
+def replay(*journals: Path, as_json: Json = False) -> int:
     """Judge journals again, without running anything. Exit 0: all pass; 1: one does not; 2: one is no journal.
 
     Parameters

@@ -87,6 +87,18 @@ def test_check_lists_every_problem_on_stderr_and_ends_with_2(shell: Shell) -> No
     )
 
 
+def test_check_json_is_one_object(shell: Shell) -> None:
+    shell.write("good.yaml", "mqtt:\n  port: 5\n")
+    ran = shell.config("check", "good.yaml", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, {"file": "good.yaml", "problems": [], "warnings": []})
+    shell.write("wrong.yaml", "mqtt:\n  prot: 5\n")
+    ran = shell.config("check", "wrong.yaml", "--json")
+    assert (ran.code, json.loads(ran.out)["problems"]) == (
+        2,
+        [{"at": "wrong.yaml:2:3: prot", "problem": "unknown setting; did you mean 'port'?"}],
+    )
+
+
 def test_check_looks_at_the_file_alone(shell: Shell) -> None:
     shell.write("hawk.yaml", "mqtt:\n")
     assert shell.config("check", "hawk.yaml", HAWK_PROT="5", HAWK_PORT="x").code == 0

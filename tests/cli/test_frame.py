@@ -1,16 +1,19 @@
 """What all commands share: help, usage errors, exit codes, and nothing heavy before it is needed."""
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from cyclopts import App
 
 from hawk.cli import MISSING
+from hawk.cli.app import make_app
 from hawk.testing import Broker
 
 Run = Callable[..., Awaitable[Any]]
@@ -229,3 +232,28 @@ def test_an_output_that_lacks_characters_changes_no_outcome(tmp_path: Path, enco
     )
     assert result.returncode == 0, result.stderr
     assert b"2 of 2 runs passed" in result.stdout
+
+
+def commands_of(app: App, path: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command, `config check` for one, and its flags."""
+    for name in app:
+        if name.startswith("-"):
+            continue
+        command = app[name]
+        if any(not each.startswith("-") for each in command):
+            yield from commands_of(command, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", {flag for each in command.assemble_argument_collection() for flag in each.names}
+
+
+def test_the_readme_says_which_commands_have_json_and_config() -> None:
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    said = re.search(
+        r"Every command has `--help`, and `--json` except ([^.]*)\. `--config FILE` is for ([^.]*)\.", readme
+    )
+    assert said is not None
+    without_json, with_config = (set(re.findall("`([^`]+)`", words)) for words in said.groups())
+    commands = dict(commands_of(make_app()))
+    assert len(commands) > 20
+    assert {name for name, flags in commands.items() if "--json" not in flags} == without_json
+    assert {name for name, flags in commands.items() if "--config" in flags} == with_config

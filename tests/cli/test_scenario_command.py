@@ -201,6 +201,19 @@ def is_gone(group: int) -> bool:
     return False
 
 
+def test_check_and_list_speak_json(shell: Shell) -> None:
+    shell.write("good.yaml", GOOD)
+    ran = shell.scenario("check", "good.yaml", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, {"runs": {"good.yaml": 1}, "problems": []})
+    ran = shell.scenario("list", "good.yaml", "--json")
+    listed = {"name": "good", "duration_s": 5.0, "runs": 1, "about": "All is well."}
+    assert (ran.code, json.loads(ran.out)) == (0, listed)
+    shell.write("wrong.yaml", WRONG)
+    ran = shell.scenario("check", "wrong.yaml", "--json")
+    assert ran.code == 2
+    assert "wrong.yaml:4:11: duration" in [problem["at"] for problem in json.loads(ran.out)["problems"]]
+
+
 def start_a_sweep(shell: Shell, *arguments: str) -> "subprocess.Popen[str]":
     """Two hundred runs, in a process group of their own; the first is done."""
     shell.write("long.yaml", GOOD.replace("duration: 5s", "duration: 30m"))
