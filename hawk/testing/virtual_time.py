@@ -167,7 +167,10 @@ class _Horizon:
             self.error.add_note("Even cancelled, the program did not end: something waits in a shielded scope.")
             raise self.error
         if next_at == inf:
-            self.error = DeadEnd(f"at {now:.3f} s every task waits, and there is no deadline to wake one")
+            self.error = DeadEnd(
+                f"at {now:.3f} s every task waits, and there is no deadline to wake one; no thread (anyio.to_thread) and no "
+                "socket can, in virtual time"
+            )
         else:
             self.error = VirtualTimeExceeded(f"still running after {self._limit_s:g} s of virtual time")
         self._ends_at = now + _GRACE_S
