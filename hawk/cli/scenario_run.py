@@ -91,7 +91,7 @@ def _run_and_tell(
             speed=speed,
         ):
             if termination.came:
-                # It came up in this run as an error, instead of as an interrupt.
+                # How this run would have come out without it is not known.
                 raise KeyboardInterrupt
             outcomes.append(outcome)
             progress.done()

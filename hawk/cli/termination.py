@@ -25,14 +25,29 @@ def sigterm_like_ctrl_c() -> Iterator[Termination]:
             return
         termination.came = True
         on_ctrl_c = signal.getsignal(signal.SIGINT)
-        if callable(on_ctrl_c):
-            on_ctrl_c(signal.SIGINT, frame)
-        else:
-            # A shell script's background: Ctrl-C shall not reach it.
-            raise KeyboardInterrupt
+        assert callable(on_ctrl_c)
+        on_ctrl_c(signal.SIGINT, frame)
 
     before = signal.signal(signal.SIGTERM, heed)
     try:
-        yield termination
+        with _ctrl_c_has_a_handler():
+            yield termination
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _ctrl_c_has_a_handler() -> Iterator[None]:
+    """What a shell script starts in its background ignores Ctrl-C, and goes on to do so. But an event loop knows where it is
+    safe to be interrupted only where Python's own handler stands: here nothing but SIGTERM reaches that.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -234,7 +234,16 @@ def start_a_sweep(shell: Shell, *arguments: str) -> "subprocess.Popen[str]":
 BY_THE_REAL_CLOCK = ("--clock", "real", "--shorten", "5000")
 
 
-@pytest.mark.parametrize("arguments", [("--jobs", "1"), ("--jobs", "2"), ("--jobs", "2", *BY_THE_REAL_CLOCK)])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--jobs", "1"),
+        ("--jobs", "1", "--backend", "asyncio"),
+        ("--jobs", "1", "--backend", "asyncio", *BY_THE_REAL_CLOCK),
+        ("--jobs", "2"),
+        ("--jobs", "2", *BY_THE_REAL_CLOCK),
+    ],
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 1)])
 def test_ctrl_c_and_sigterm_end_a_sweep_and_say_what_was_done(
     shell: Shell, arguments: tuple[str, ...], number: signal.Signals, code: int
@@ -261,6 +270,9 @@ def test_sigterm_ends_a_sweep_that_was_told_to_ignore_ctrl_c(shell: Shell) -> No
     finally:
         signal.signal(signal.SIGINT, before)
     with child:
+        child.send_signal(signal.SIGINT)
+        assert child.stdout is not None
+        assert child.stdout.readline()
         child.terminate()
         out, err = child.communicate(timeout=30)
     assert (child.returncode, err) == (1, "")
