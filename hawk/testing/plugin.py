@@ -167,20 +167,11 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: "SubReques
     """In a virtual test an async fixture is only promised here: it begins inside the virtual event loop. Other plugins, which
     would begin it in theirs, see an ordinary fixture.
     """
-    function = fixturedef.func
-    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
+    stand_in = _stand_in(fixturedef, request)
+    if stand_in is None:
         return (yield)
-    if request.node.get_closest_marker(MARKER) is None:
-        if _is_ours(function):
-            _check_real_time(fixturedef.argname, request)
-        return (yield)
-    if _is_ours(function) and fixturedef.argname in _REAL_TIME_ONLY:
-        pytest.fail(f"{fixturedef.argname} cannot be part of a test in virtual time: it has real sockets", False)
-    own = function
-    if inspect.ismethod(function) and type(function.__self__) is type(request.instance):
-        own = function.__func__.__get__(request.instance)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fixturedef, "func", lambda **arguments: _Promise(own, arguments))
+        patch.setattr(fixturedef, "func", stand_in)
         return (yield)
 
 
@@ -212,6 +203,35 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 # ------------------------------------------------------------------------------------------------ helpers
+
+
+def _stand_in(fixturedef: pytest.FixtureDef[Any], request: "SubRequest") -> Callable[..., Any] | None:
+    """What is called in the place of a fixture; None: the fixture itself."""
+    function = fixturedef.func
+    if not (inspect.isasyncgenfunction(function) or inspect.iscoroutinefunction(function)):
+        return None
+    is_virtual = request.node.get_closest_marker(MARKER) is not None
+    if _is_ours(function) and (why := _why_not(fixturedef.argname, request, is_virtual=is_virtual)):
+        # pytest keeps its own books right only of what fails in here.
+        return lambda **_: pytest.fail(why, False)
+    if not is_virtual:
+        return None
+    if inspect.ismethod(function) and type(function.__self__) is type(request.instance):
+        function = function.__func__.__get__(request.instance)
+    return lambda **arguments: _Promise(function, arguments)
+
+
+def _why_not(fixture: str, request: "SubRequest", *, is_virtual: bool) -> str:
+    """Why one of hawk's own fixtures cannot be had in this test."""
+    if is_virtual:
+        sockets = fixture in _REAL_TIME_ONLY
+        return f"{fixture} cannot be part of a test in virtual time: it has real sockets" if sockets else ""
+    if "anyio_backend" not in request.fixturenames:
+        return f"{fixture} is for tests marked @pytest.mark.{MARKER} or @pytest.mark.anyio"
+    for name, setting in _TAKES_ALL.items():
+        if request.node.get_closest_marker(name):
+            return f"pytest-{name} takes this test marked anyio for its own; set {setting}"
+    return ""
 
 
 class _Promise:
@@ -269,15 +289,6 @@ async def _lasting(fixture: Any) -> AsyncIterator[Any]:
 
 def _is_ours(function: Callable[..., Any]) -> bool:
     return function.__module__ == __name__
-
-
-def _check_real_time(fixture: str, request: "SubRequest") -> None:
-    """Fail where only anyio's plugin could begin it, and does not, or is not the only one."""
-    if "anyio_backend" not in request.fixturenames:
-        pytest.fail(f"{fixture} is for tests marked @pytest.mark.{MARKER} or @pytest.mark.anyio", False)
-    for name, setting in _TAKES_ALL.items():
-        if request.node.get_closest_marker(name):
-            pytest.fail(f"pytest-{name} takes this test marked anyio for its own; set {setting}", False)
 
 
 def _check(marker: pytest.Mark, metafunc: pytest.Metafunc) -> None:
