@@ -253,6 +253,17 @@ class DeadLetter(NamedTuple):
     attempts: int
 
 
+class Withheld(NamedTuple):
+    """A packet identifier under which the broker's session may hold the QoS 2 message of that number, which is not kept.
+
+    It may be received and not released: no other message is sent under it before that session ends (MQTT-4.3.3). The
+    message is a dead letter, or was damaged or deleted; a negative number is that of a birth message, which no store keeps.
+    """
+
+    identifier: int
+    number: int
+
+
 class Identity(NamedTuple):
     """Who this hawk is for the broker. `session`: the broker may hold a session that was begun by us."""
 
@@ -261,10 +272,12 @@ class Identity(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """From the Queue keeper, at most one at a time: one transaction, applied in the order insert, progress, dead, delete.
+    """From the Queue keeper, at most one at a time: one transaction, applied in the order insert, progress, dead, delete,
+    withheld, released.
 
-    A number in `delete` that is not kept is no mistake. An identifier in `progress` or `insert` is one that no kept
-    record has before the commit, so the order of the rows does not matter.
+    A number in `delete` that is not kept is no mistake, nor is an identifier in `released` that is not withheld: those are
+    withheld no more. An identifier in `progress` or `insert` is one that no kept record has before the commit, so the order
+    of the rows does not matter, and one that is not withheld.
     """
 
     insert: tuple[Record, ...] = ()
@@ -272,6 +285,8 @@ class Commit(NamedTuple):
     progress: tuple[Progress, ...] = ()
     dead: tuple[DeadLetter, ...] = ()
     identity: Identity | None = None
+    withheld: tuple[Withheld, ...] = ()
+    released: tuple[int, ...] = ()
 
 
 class ReadPage(NamedTuple):
@@ -305,7 +320,8 @@ class Recovered(NamedTuple):
     `queued`, `queued_bytes`: how many records are behind those, and their sizes (`Message.size_bytes`) together; `latest`:
     those of them that a newer message would replace, and `next_expiry_s`: in how many seconds the first of them expires.
     `last_number`: the highest number ever given. `damaged`: records found unreadable and set aside by this opening; they
-    are in no other count. `dead`: dead letters kept. `copied`: the file comes from another machine.
+    are in no other count. `dead`: dead letters kept. `copied`: the file comes from another machine. `withheld`: by
+    identifier.
     """
 
     identity: Identity | None = None
@@ -318,6 +334,7 @@ class Recovered(NamedTuple):
     latest: tuple[LatestRecord, ...] = ()
     next_expiry_s: float | None = None
     copied: bool = False
+    withheld: tuple[Withheld, ...] = ()
 
 
 # ------------------------------------------------------------------------------ to the Queue keeper

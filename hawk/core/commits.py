@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from hawk.core.delivery import Entry
-from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
+from hawk.messages import Commit, DeadLetter, Identity, Progress, Record, Withheld
 from hawk.values import Fate
 
 LONGEST_WAIT_S = 60.0
@@ -32,6 +32,8 @@ class _Batch:
     strangers: dict[int, Record] = field(default_factory=dict)
     freed: list[int] = field(default_factory=list)
     identity: Identity | None = None
+    withheld: dict[int, int] = field(default_factory=dict)
+    released: list[int] = field(default_factory=list)
 
     @property
     def is_owed(self) -> bool:
@@ -41,7 +43,7 @@ class _Batch:
     @property
     def is_pressing(self) -> bool:
         """Whether there is something of that which is more than a deletion."""
-        return bool(self.progress or self.dead or self.identity)
+        return bool(self.progress or self.dead or self.identity or self.withheld or self.released)
 
 
 class Commits:
@@ -83,13 +85,16 @@ class Commits:
             return
         self._next.progress[entry.number] = entry
         if freed:
-            self._next.freed.append(freed)
+            self._free(entry, freed)
 
-    def delete(self, entry: Entry) -> None:
-        """This entry has met its fate. If it is on its way to the store, its acceptance is not told after that."""
+    def delete(self, entry: Entry, *, withholds: bool = False) -> None:
+        """This entry has met its fate. If it is on its way to the store, its acceptance is not told after that.
+
+        `withholds`: the broker's session may hold it, and its identifier is withheld until `release`.
+        """
         if not self.durable or not entry.message.qos:
             return
-        if self._leave(entry):
+        if self._leave(entry, withholds=withholds):
             self._next.deletes[entry.number] = None
 
     def delete_all(self, entries: Iterable[Entry]) -> None:
@@ -102,20 +107,28 @@ class Commits:
         """A record that only the store has met its fate."""
         self._next.deletes[number] = None
 
-    def bury(self, entry: Entry, fate: Fate) -> None:
-        """This entry is set aside for good."""
+    def bury(self, entry: Entry, fate: Fate, *, withholds: bool = False) -> None:
+        """This entry is set aside for good. `withholds`: as in `delete`."""
         if not self.durable:
             return
-        if not entry.message.qos or not self._leave(entry):
+        if not entry.message.qos or not self._leave(entry, withholds=withholds):
             # Its time stands still: a dead letter does not expire.
             self._next.strangers[entry.number] = entry.to_record(0.0)._replace(remaining_s=None)
         self._next.dead[entry.number] = DeadLetter(entry.number, fate.detail, fate.reason_code, entry.refusals)
 
-    def _leave(self, entry: Entry) -> bool:
+    def release(self, identifiers: Iterable[int]) -> None:
+        """These identifiers are withheld no more: the session that may have held something under them has ended."""
+        if self.durable:
+            self._next.released += identifiers
+            self._next.freed += identifiers
+
+    def _leave(self, entry: Entry, *, withholds: bool = False) -> bool:
         """Whether the store knows, or may know, this entry that now ends."""
         batch = self._next
-        if entry.identifier:
-            batch.freed.append(entry.identifier)
+        if withholds:
+            batch.withheld[entry.identifier] = entry.number
+        elif entry.identifier:
+            self._free(entry, entry.identifier)
         if entry.number in batch.inserts:
             del batch.inserts[entry.number]
             return False
@@ -123,6 +136,11 @@ class Commits:
         if self._under_way is not None:
             self._under_way.inserts.pop(entry.number, None)
         return True
+
+    def _free(self, entry: Entry, identifier: int) -> None:
+        self._next.freed.append(identifier)
+        if _is_birth_at_qos_2(entry):
+            self._next.released.append(identifier)
 
     def identify(self, identity: Identity) -> None:
         """Who hawk is for the broker, from now on."""
@@ -204,9 +222,15 @@ class Commits:
             progress=tuple(
                 Progress(entry.number, entry.identifier if entry.message.qos == 2 else 0, entry.stage, entry.refusals)
                 for entry in batch.progress.values()
+                if entry.number > 0
             ),
             dead=tuple(batch.dead.values()),
             identity=batch.identity,
+            withheld=tuple(
+                Withheld(identifier, number)
+                for identifier, number in (batch.withheld | _births(batch.progress)).items()
+            ),
+            released=tuple(batch.released),
         )
 
     def done(self) -> Done:
@@ -233,6 +257,8 @@ class Commits:
             failed.strangers | later.strangers,
             failed.freed + later.freed,
             later.identity or failed.identity,
+            failed.withheld | later.withheld,
+            failed.released + later.released,
         )
         self._failures += 1
         self._not_before = now + min(LONGEST_WAIT_S, 2.0 ** min(10, self._failures - 1))
@@ -259,3 +285,13 @@ class Commits:
         if self._may_gather and self._gathered_at is not None:
             return max(self._not_before, self._gathered_at)
         return self._not_before
+
+
+def _is_birth_at_qos_2(entry: Entry) -> bool:
+    return entry.number < 0 and entry.message.qos == 2
+
+
+def _births(progress: dict[int, Entry]) -> dict[int, int]:
+    """What the store has to know of the birth messages among these, which it does not keep: their identifiers."""
+    births = [entry for entry in progress.values() if entry.identifier and _is_birth_at_qos_2(entry)]
+    return {birth.identifier: birth.number for birth in births}

@@ -53,22 +53,17 @@ class Fates:
         """This message was never accepted."""
         self.answers.append(Told(reply, message, fate))
 
-    def end(self, entry: Entry, fate: Fate, *, forget: bool = True) -> None:
-        """This entry has met its fate. `forget` False: the store keeps it for now, until `forget` is called."""
+    def end(self, entry: Entry, fate: Fate, *, withholds: bool = False) -> None:
+        """This entry has met its fate. `withholds`: the broker's session may hold it, and its identifier is withheld."""
         self.books.end(fate.kind)
         if fate.kind in _BY_POLICY and self._commits.is_unwritten(entry):
             # Let in and out again before the store could speak: a sender who waits for its word has it.
             self.accept(entry.reply, entry.message)
         self.answers.append(Told(entry.reply, entry.message, fate))
-        if forget:
-            self.forget(entry, fate)
-
-    def forget(self, entry: Entry, fate: Fate) -> None:
-        """The store need not keep this entry among what waits."""
         if fate.kind is FateKind.DEAD_LETTERED and entry.number > 0:
-            self._commits.bury(entry, fate)
+            self._commits.bury(entry, fate, withholds=withholds)
         else:
-            self._commits.delete(entry)
+            self._commits.delete(entry, withholds=withholds)
 
     def end_kept(self, number: int, reply: ReplyReference | None, message: Message, fate: Fate) -> None:
         """A message that only the store has has met its fate. `message` is what is known of it."""

@@ -30,7 +30,7 @@ from hawk.core.waited import Waited
 from hawk.core.window import Window
 from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport
 from hawk.packets import Acknowledgement, Connack, Outgoing
-from hawk.values import Cause, Fate, FateKind, Ledger, Message
+from hawk.values import Cause, Fate, FateKind, Ledger, Message, Stage
 
 MOST_DEFERRED = 10_000
 
@@ -86,7 +86,7 @@ class Outbox:
         self._commits.recover(recovered.last_number)
         self._backlog.recover(recovered, now)
         entries = [from_record(record, nobody, now) for record in recovered.under_way]
-        self._window.recover(entries)
+        self._window.recover(entries, recovered.withheld)
         for entry in entries:
             self._backlog.expiries.add(entry)
         if self._identity is not None and self._identity != recovered.identity:
@@ -161,14 +161,13 @@ class Outbox:
         self._settling.begin(now)
         self._note_session(connack)
         self._dispatch.open(connack, now)
-        forgotten, renewed, given_up = self._window.open(connack)
+        forgotten, renewed, released = self._window.open(connack)
+        self._commits.release(released)
         for entry in forgotten:
             self._backlog.expiries.discard(entry)
             self._fates.end(entry, _FORGOTTEN)
         for entry, identifier in renewed:
             self._commits.progress(entry, identifier)
-        for entry, fate in given_up:
-            self._fates.forget(entry, fate)
         self._sweep_unfinished(connack, now)
         self._settling.suspect()
         if birth is not None and not self._intake.over:
@@ -222,9 +221,8 @@ class Outbox:
             return None if connack is None else obstacle_to(entry.message, connack)
 
         for entry, fate, may_hold in self._window.give_up(judge):
-            # What the broker may hold keeps its identifier, and so its record, while the session lives.
             self._backlog.expiries.discard(entry)
-            self._fates.end(entry, fate, forget=not may_hold)
+            self._fates.end(entry, fate, withholds=may_hold)
 
     def settle(
         self,
@@ -345,7 +343,8 @@ class Outbox:
             self._fates.refuse(reply, message, _KEPT)
         for entry in left:
             if not self._commits.keeps(entry):
-                self._fates.end(entry, ABANDONED)
+                # Only a birth message may have been sent, and be at the broker, and yet not be kept.
+                self._fates.end(entry, ABANDONED, withholds=entry.stage is not Stage.QUEUED)
         self._admission.waiting = len(kept) + behind
         closing = self.ledger()
         return StopReport(

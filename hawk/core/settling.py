@@ -114,8 +114,8 @@ class Settling:
         if not self._poison.lost(cause, suspect, alone=alone, proven=proven) or oldest is None:
             return
         why = f"the broker closed the link again and again while this message alone was under way ({cause})"
-        self._window.set_aside(oldest)
-        self._fates.end(oldest, Fate(FateKind.DEAD_LETTERED, why, cause.reason_code or UNSPECIFIED_ERROR))
+        fate = Fate(FateKind.DEAD_LETTERED, why, cause.reason_code or UNSPECIFIED_ERROR)
+        self._fates.end(oldest, fate, withholds=self._window.set_aside(oldest))
 
     # ---------------------------------------------------------------------------------------- the stall
 

@@ -5,7 +5,9 @@
     released    the broker has said PUBREC; its PUBREL is on the present link, or waits until the store knows
     returned    left unfinished by a link that died: first in line for the next
 
-An identifier is free when its message is, and not before the store has forgotten it (`held`).
+An identifier is free when its message is, and not before the store has forgotten it (`held`). One under which the broker's
+session may hold a message that was given up is `withheld` for as long as that session lives (MQTT-4.3.3): the broker would
+take another message of that identifier for a repeat, and swallow it.
 """
 
 from collections import deque
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from hawk.core.answers import FAILURE
 from hawk.core.delivery import PLAIN, TRACK, Awaits, Entry, Next
+from hawk.messages import Withheld
 from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import Fate, Message
 
@@ -48,7 +51,7 @@ class Window:
         self._unsaid: set[int] = set()
         self._returned: deque[Entry] = deque()
         self._returned_identifiers: set[int] = set()
-        self._withheld: dict[int, tuple[Entry, Fate]] = {}
+        self._withheld: set[int] = set()
         self._held: set[int] = set()
         self._never_sent: set[int] = set()
         self._lives_on = False
@@ -101,27 +104,30 @@ class Window:
 
     def _credit(self) -> int:
         """How many may be in flight now."""
-        if self.isolated:
-            return min(1, self._size)
-        if not self._held:
-            return self._size
+        size = min(1, self._size) if self.isolated else self._size
+        if not (self._held or self._withheld):
+            return size
+        # A store that hangs holds identifiers, and others are withheld: there must be some left.
+        taken = len(self._held) + len(self._withheld) + len(self._returned_identifiers)
+        size = min(size, HIGHEST_IDENTIFIER - taken)
+        if self.isolated or not self._held:
+            return size
         if self.troubled:
-            return min(self._size, self._max_inflight - len(self._held))
-        # A store that hangs holds identifiers: there must be some left.
-        usable = HIGHEST_IDENTIFIER - len(self._held) - len(self._withheld) - len(self._returned_identifiers)
-        return min(self._size, usable) if len(self._held) < self._max_inflight else 0
+            return min(size, self._max_inflight - len(self._held))
+        return size if len(self._held) < self._max_inflight else 0
 
     # -------------------------------------------------------------------------------------- links come and go
 
-    def recover(self, entries: Iterable[Entry]) -> None:
-        """Take back what an earlier process left under way. Before anything else."""
+    def recover(self, entries: Iterable[Entry], withheld: Iterable[Withheld] = ()) -> None:
+        """Take back what an earlier process left under way, and what it withheld. Before anything else."""
         ordered = sorted(entries, key=lambda entry: (entry.awaits is not Awaits.PUBCOMP, entry.number))
         self._returned.extend(ordered)
         self._returned_identifiers.update(entry.identifier for entry in ordered if entry.identifier)
+        self._withheld.update(each.identifier for each in withheld)
 
-    def open(self, connack: Connack) -> tuple[list[Entry], list[tuple[Entry, int]], list[tuple[Entry, Fate]]]:
+    def open(self, connack: Connack) -> tuple[list[Entry], list[tuple[Entry, int]], list[int]]:
         """A link is up. Returns the entries that the broker forgot half way, those that lost their identifier with it,
-        and those that were given up in the old session and can be forgotten now.
+        and the identifiers that were withheld in the old session and are withheld no more.
 
         With the session alive the unfinished is resumed (MQTT 5 section 4.4). With a new one the broker has forgotten:
         a PUBLISH that it never answered goes out anew, but a QoS 2 message that it had received (PUBREC) and that was
@@ -129,12 +135,12 @@ class Window:
         """
         forgotten: list[Entry] = []
         renewed: list[tuple[Entry, int]] = []
-        given_up: list[tuple[Entry, Fate]] = []
+        released: list[int] = []
         self._lives_on = connack.session_present
         if not connack.session_present:
-            given_up = list(self._withheld.values())
+            released = sorted(self._withheld)
             if self._durable:
-                self._held.update(self._withheld)
+                self._held |= self._withheld
             self._withheld.clear()
             self._never_sent.clear()
             kept: deque[Entry] = deque()
@@ -150,9 +156,8 @@ class Window:
                 kept.append(entry)
             self._returned = kept
             self._returned_identifiers.clear()
-        usable = HIGHEST_IDENTIFIER - len(self._withheld)
-        self._size = min(max(1, connack.receive_maximum), self._max_inflight, usable)
-        return forgotten, renewed, given_up
+        self._size = min(max(1, connack.receive_maximum), self._max_inflight)
+        return forgotten, renewed, released
 
     def close(self) -> None:
         """The link is down: what was under way goes back in front of what an earlier link had left, in its order."""
@@ -171,9 +176,7 @@ class Window:
     def give_up(self, judge: Callable[[Entry, bool], Fate | None]) -> list[tuple[Entry, Fate, bool]]:
         """Take out of the unfinished what `judge` ends. Returns each with its fate, and whether the broker may hold it.
 
-        `judge` is told whether the entry was sent in a session that may still live. At QoS 2 its identifier is then
-        withheld for as long as the session lives: the broker would take another message of that identifier for a repeat
-        of it, and swallow it.
+        `judge` is told whether the entry was sent in a session that may still live. At QoS 2 its identifier is then withheld.
         """
         taken: list[tuple[Entry, Fate, bool]] = []
         kept: deque[Entry] = deque()
@@ -188,7 +191,7 @@ class Window:
             self._returned_identifiers.discard(identifier)
             self._never_sent.discard(identifier)
             if may_hold:
-                self._withheld[identifier] = (entry, fate)
+                self._withheld.add(identifier)
             elif identifier:
                 self._let_go(entry)
             taken.append((entry, fate, may_hold))
@@ -196,11 +199,19 @@ class Window:
             self._returned = kept
         return taken
 
-    def set_aside(self, entry: Entry) -> None:
-        """Take out an entry whose PUBLISH is on a link that has just died; the broker did not take it."""
+    def set_aside(self, entry: Entry) -> bool:
+        """Take out an entry whose PUBLISH is on a link that has just died. Returns whether the broker may hold it.
+
+        It may, at QoS 2: what made it close the link came perhaps after it had received the message.
+        """
         del self._published[entry.identifier]
         self._bytes -= len(entry.message.payload)
-        self._let_go(entry)
+        may_hold = entry.awaits is Awaits.PUBREC
+        if may_hold:
+            self._withheld.add(entry.identifier)
+        else:
+            self._let_go(entry)
+        return may_hold
 
     # ----------------------------------------------------------------------------------------------- going out
 
@@ -310,7 +321,7 @@ class Window:
         published, packets, size_bytes = self._published, list[Publish](), 0
         if self._prepared:
             return packets, size_bytes
-        taken = self._released.keys() | self._returned_identifiers | self._withheld.keys() | self._held
+        taken = self._released.keys() | self._returned_identifiers | self._withheld | self._held
         credit = self._credit() - len(published) - len(self._released)
         in_flight_bytes, identifier, durable = self._bytes, self._last_identifier, self._durable
         new_packet = tuple.__new__  # at half the price of Publish()

@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from hawk.errors import OutboxInUse, StoreFailed
-from hawk.messages import Commit, DeadLetter, Identity, LatestRecord, Page, ReadPage, Record, Recovered
+from hawk.messages import Commit, DeadLetter, Identity, LatestRecord, Page, ReadPage, Record, Recovered, Withheld
 from hawk.values import Stage
 
 
@@ -29,6 +29,8 @@ class Disk:
     def __init__(self) -> None:
         self.dead: dict[int, Buried] = {}
         self.identity: Identity | None = None
+        self.withheld: dict[int, int] = {}
+        """The number of the message, by identifier."""
         self._kept: dict[int, _Kept] = {}
         self._last_number = 0
 
@@ -54,6 +56,7 @@ class Disk:
                 if record.latest
             ),
             next_expiry_s=_next_expiry_s(queued),
+            withheld=tuple(Withheld(*each) for each in sorted(self.withheld.items())),
         )
 
     def page(self, request: ReadPage, now: float) -> Page:
@@ -87,10 +90,14 @@ class Disk:
                 self.dead[letter.number] = Buried(letter, kept.record)
         for number in changes.delete:
             self._kept.pop(number, None)
+        self.withheld.update(changes.withheld)
+        for identifier in changes.released:
+            self.withheld.pop(identifier, None)
         if changes.identity is not None:
             self.identity = changes.identity
         identifiers = [kept.record.identifier for kept in self._kept.values() if kept.record.identifier]
-        assert len(set(identifiers)) == len(identifiers), "an identifier is unique among what is kept"
+        identifiers += self.withheld
+        assert len(set(identifiers)) == len(identifiers), "an identifier is unique among what is kept and withheld"
 
 
 class MemoryStore:

@@ -206,6 +206,7 @@ class OutboxFile:
             ),
             next_expiry_s=tables.pages.next_expiry_s(after),
             copied=copied,
+            withheld=tuple(tables.pages.withheld()),
         )
 
     def _place(self) -> tuple[str, str]:

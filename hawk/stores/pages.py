@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from hawk.core.expiry import Clocks
-from hawk.messages import Page, ReadPage, Record
+from hawk.messages import Page, ReadPage, Record, Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.rows import RowDamaged, read_body, read_progress
 from hawk.values import Stage
@@ -103,6 +103,11 @@ class Pages:
             return []
         now = self._clocks()
         return [_found(row, now) for row in self._connection.execute(_UP_TO, (last,))]
+
+    def withheld(self) -> list[Withheld]:
+        """The identifiers that are withheld. In doubt one is: it costs nothing but itself."""
+        rows = self._connection.execute("SELECT identifier, number FROM withheld ORDER BY identifier")
+        return [Withheld(*row) for row in rows]
 
     def latest_behind(self, number: int) -> list[Found]:
         """What a newer message would replace."""

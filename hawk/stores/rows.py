@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from hawk.core.expiry import Clocks, remaining_s
-from hawk.messages import InboxRecord, Record
+from hawk.messages import InboxRecord, Record, Withheld
 from hawk.values import NO_PROPERTIES, Message, Properties, Stage
 
 _HEAD = struct.Struct(">IBH")
@@ -115,6 +115,19 @@ def read_inbound(row: tuple[Any, ...]) -> InboxRecord:
     if inbound_row(record) != row:
         raise RowDamaged("a message under way does not match its checksum")
     return record
+
+
+def withheld_row(withheld: Withheld) -> tuple[int, int, int]:
+    """An identifier that is withheld, and the checksum of that."""
+    return *withheld, checksum_of(*withheld)
+
+
+def read_withheld(row: tuple[Any, ...]) -> Withheld:
+    """The opposite of `withheld_row`. Raises `RowDamaged`."""
+    withheld = Withheld(*row[:2])
+    if withheld_row(withheld) != row:
+        raise RowDamaged("an identifier that is withheld does not match its checksum")
+    return withheld
 
 
 def checksum_of(*values: object) -> int:

@@ -14,10 +14,19 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from hawk.messages import Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
-from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_inbound, read_progress
+from hawk.stores.rows import (
+    RowDamaged,
+    checksum_of,
+    read_body,
+    read_inbound,
+    read_progress,
+    read_withheld,
+    withheld_row,
+)
 from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
 from hawk.stores.tables import Tables
 
@@ -115,11 +124,19 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
     messages = _copy_messages(old, new, machine)
     for row in _readable(old, "progress", "identifier, stage, refusals, checksum"):
         try:
-            read_progress(row)
+            number, identifier, _, _ = read_progress(row)
         except RowDamaged:
             continue
-        new.execute("INSERT OR IGNORE INTO progress VALUES (?, ?, ?, ?, ?)", row)
-    new.execute("DELETE FROM progress WHERE number NOT IN (SELECT number FROM message)")
+        if new.execute("SELECT 1 FROM message WHERE number = ?", (number,)).fetchone():
+            new.execute("INSERT OR IGNORE INTO progress VALUES (?, ?, ?, ?, ?)", row)
+        elif identifier:
+            new.execute("INSERT OR IGNORE INTO withheld VALUES (?, ?, ?)", withheld_row(Withheld(identifier, number)))
+    for row in _readable(old, "withheld", "number, checksum", number="identifier"):
+        try:
+            read_withheld(row)
+        except RowDamaged:
+            continue
+        new.execute("INSERT OR IGNORE INTO withheld VALUES (?, ?, ?)", row)
     for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
         new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     for row in _readable(old, "inbound", "key, handled, checksum, fingerprint", number="identifier"):

@@ -50,6 +50,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         # By which a message is told from another that came under its identifier.
         "ALTER TABLE inbound ADD COLUMN fingerprint INTEGER",
     ),
+    (
+        # Identifiers under which the broker's session may hold a message that does not wait any more.
+        "CREATE TABLE withheld (identifier INTEGER PRIMARY KEY, number INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+    ),
 )
 
 VERSION: Final = len(STEPS)

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from hawk.core.expiry import Clocks
-from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
+from hawk.messages import Commit, DeadLetter, Identity, Progress, Record, Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.pages import Pages
-from hawk.stores.rows import body_of, checksum_of, progress_row
+from hawk.stores.rows import body_of, checksum_of, progress_row, withheld_row
 from hawk.values import Stage
 
 _PLAIN = (0, Stage.QUEUED, 0, None, "")
@@ -20,6 +20,9 @@ _PLAIN = (0, Stage.QUEUED, 0, None, "")
 
 
 _INSERTS = tuple((size, "INSERT INTO message VALUES" + ",".join(["(?, ?, ?)"] * size)) for size in (256, 32, 4, 1))
+_IDENTIFIER = (
+    "SELECT identifier, number FROM progress WHERE number = ? AND typeof(identifier) = 'integer' AND identifier > 0"
+)
 _WAIT_FOR_THE_DISK = "PRAGMA synchronous = FULL"
 _LEAVE_IT_TO_THE_SYSTEM = "PRAGMA synchronous = NORMAL"
 
@@ -54,7 +57,7 @@ class Tables:
         only deletions: a power cut that undoes those makes QoS 1 repeat a message and QoS 2 a PUBREL, which both allow, and
         whatever is written after them makes them safe, too.
         """
-        waits = bool(changes.insert or changes.progress or changes.dead or changes.identity)
+        waits = bool(changes.insert or changes.progress or changes.dead or changes.identity or changes.withheld)
         if self._syncs and waits is not self._waits_for_the_disk:
             self._connection.execute(_WAIT_FOR_THE_DISK if waits else _LEAVE_IT_TO_THE_SYSTEM)
             self._waits_for_the_disk = waits
@@ -69,6 +72,11 @@ class Tables:
                 self._bury(changes.dead)
             if changes.delete:
                 self._delete(changes.delete)
+            if changes.withheld:
+                self._withhold(changes.withheld)
+            if changes.released:
+                released = [(identifier,) for identifier in changes.released]
+                self._connection.executemany("DELETE FROM withheld WHERE identifier = ?", released)
             if changes.identity is not None:
                 self._identify(changes.identity, place)
 
@@ -76,6 +84,7 @@ class Tables:
         """Move damaged rows out of the way."""
         found_at = self._clocks().calendar
         with self._transaction():
+            self._withhold(self._under_way(numbers))
             self._connection.executemany(
                 "INSERT INTO damaged (number, found_at, body) SELECT number, ?, body FROM message WHERE number = ?",
                 [(found_at, number) for number in numbers],
@@ -93,6 +102,7 @@ class Tables:
         """Forget dead letters, messages, and what was set aside."""
         with self._transaction():
             self._forget_dead(dead)
+            self._withhold(self._under_way(waiting))
             self._delete(waiting)
             if set_aside:
                 self._connection.execute("DELETE FROM damaged")
@@ -163,6 +173,14 @@ class Tables:
         )
         self.tally = self.tally._replace(dead=self.tally.dead + self._connection.total_changes - before)
         self._delete(letter.number for letter in letters)
+
+    def _withhold(self, withheld: Iterable[Withheld]) -> None:
+        self._connection.executemany("INSERT OR REPLACE INTO withheld VALUES (?, ?, ?)", map(withheld_row, withheld))
+
+    def _under_way(self, numbers: Iterable[int]) -> list[Withheld]:
+        """Those of these messages that the broker's session may hold. In doubt it does: that costs an identifier."""
+        wanted = self._progressed.intersection(numbers)
+        return [Withheld(*row) for number in wanted for row in self._connection.execute(_IDENTIFIER, (number,))]
 
     def _forget_dead(self, numbers: Sequence[int]) -> None:
         before = self._connection.total_changes

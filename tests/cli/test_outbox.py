@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hawk.clock import SystemWallClock
-from hawk.messages import Commit, DeadLetter, Identity, Progress, Record
+from hawk.messages import Commit, DeadLetter, Identity, Progress, Record, Withheld
 from hawk.stores.machine import Machine
 from hawk.stores.outbox_file import OutboxFile
 from hawk.values import Message, Properties, Stage
@@ -144,6 +144,11 @@ def test_purge_deletes_what_it_was_told_to_and_nothing_else(file: OutboxFile, ou
     assert outbox("purge", "--waiting", "--all")[0] == 0
     assert outbox("ls")[1] == []
     assert [row["number"] for row in outbox("ls", "--dead")[1]] == [4]
+    assert file.open().withheld == (Withheld(99, 6),), "that one was sent, and the broker may hold it"
+    file.close()
+    outbox("purge", "--dead", "--all")
+    assert file.open().withheld == (Withheld(99, 6),)
+    file.close()
 
 
 def test_check_finds_a_flipped_bit_and_what_is_set_aside_can_be_listed_and_purged(

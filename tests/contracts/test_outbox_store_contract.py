@@ -10,7 +10,18 @@ import pytest
 
 from hawk.clock import SystemWallClock
 from hawk.errors import OutboxInUse
-from hawk.messages import Commit, DeadLetter, Identity, LatestRecord, Page, Progress, ReadPage, Record, Recovered
+from hawk.messages import (
+    Commit,
+    DeadLetter,
+    Identity,
+    LatestRecord,
+    Page,
+    Progress,
+    ReadPage,
+    Record,
+    Recovered,
+    Withheld,
+)
 from hawk.ports import OutboxStore
 from hawk.stores.memory import MemoryStore
 from hawk.stores.sqlite import SQLiteStore
@@ -222,6 +233,23 @@ async def test_what_a_newer_message_would_replace_is_known_at_once(outbox: Reope
     recovered = await again.open()
     assert recovered.latest == (LatestRecord("t/3", 3, 6, 2),)
     assert [each.latest for each in recovered.under_way] == ["", "t/#"]
+    await again.aclose()
+
+
+async def test_what_is_withheld_stays_until_it_is_released(outbox: Reopen) -> None:
+    store = outbox()
+    await store.open()
+    await store.commit(Commit(insert=(record(1, 2), record(2, 2))))
+    await store.commit(Commit(progress=(Progress(1, 7, Stage.PUBLISHED, 0), Progress(2, 8, Stage.PUBLISHED, 0))))
+    letters = tuple(DeadLetter(number, "set aside", 0x80, 0) for number in (1, 2))
+    await store.commit(Commit(dead=letters, withheld=(Withheld(7, 1), Withheld(8, 2), Withheld(300, -1))))
+    await store.commit(Commit(withheld=(Withheld(300, -2),), released=(8, 9)))
+    await store.commit(Commit(withheld=(Withheld(11, 3),), released=(11,)))
+    await store.aclose()
+    again = outbox()
+    recovered = await again.open()
+    assert recovered.withheld == (Withheld(7, 1), Withheld(300, -2))
+    assert (recovered.under_way, recovered.queued, recovered.dead) == ((), 0, 2)
     await again.aclose()
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hawk.core.delivery import TRACK, Awaits, Entry, Next, obstacle_to
 from hawk.core.window import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT, Window
-from hawk.messages import Reply
+from hawk.messages import Reply, Withheld
 from hawk.packets import AckKind, Acknowledgement, Connack, Publish
 from hawk.values import FateKind, Message
 
@@ -148,12 +148,58 @@ def test_an_identifier_under_which_the_broker_may_hold_a_message_is_not_used_aga
         assert identifier != 1
         window.acknowledge(Acknowledgement(AckKind.PUBACK, identifier))
     window.close()
-    window.open(NEW)
+    *_, released = window.open(NEW)
+    assert released == [1]
     identifiers = set()
     for _ in range(HIGHEST_IDENTIFIER):
         identifiers.add(window.send(other).identifier)
         window.acknowledge(Acknowledgement(AckKind.PUBACK, other.identifier))
     assert 1 in identifiers, "a new session knows nothing of it"
+
+
+@pytest.mark.parametrize(("qos", "withheld"), [(1, []), (2, [1])])
+def test_what_is_set_aside_at_qos_2_may_be_at_the_broker(qos: int, withheld: list[int]) -> None:
+    window = opened()
+    (poison,) = entries(1, qos=qos)
+    window.send(poison)
+    assert window.set_aside(poison) is bool(withheld)
+    window.close()
+    *_, released = window.open(NEW)
+    assert released == withheld
+
+
+def test_a_store_has_to_forget_what_was_withheld_before_another_message_has_the_identifier() -> None:
+    window = Window(1, durable=True)
+    window.recover([], [Withheld(1, 7)])
+    window.open(LIVING)
+    (pebble,) = entries(1)
+    assert window.send(pebble).identifier == 2
+    window.close()
+    *_, released = window.open(NEW)
+    assert released == [1]
+    for expected in (False, True):
+        identifiers = set()
+        for _ in range(HIGHEST_IDENTIFIER):
+            (pebble,) = entries(1)
+            identifiers.add(window.send(pebble).identifier)
+            window.complete_run([pebble.identifier])
+            window.free([pebble.identifier])
+        assert (1 in identifiers) is expected
+        window.free(released)
+    assert window.has_credit_for(pebble.message)
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_there_is_no_credit_without_an_identifier(isolated: bool) -> None:
+    window = Window(1000)
+    window.recover([], [Withheld(identifier, identifier) for identifier in range(1, HIGHEST_IDENTIFIER + 1)])
+    window.open(LIVING)
+    window.isolated = isolated
+    (pebble,) = entries(1)
+    assert not window.has_credit_for(pebble.message)
+    window.close()
+    window.open(NEW)
+    assert window.has_credit_for(pebble.message)
 
 
 @pytest.mark.parametrize(("receive_maximum", "max_inflight", "window_size"), [(3, 10, 3), (65_535, 4, 4), (1, 1, 1)])

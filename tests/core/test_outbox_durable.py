@@ -2,11 +2,14 @@
 
 from copy import deepcopy
 
+import pytest
+
 from hawk.config import Config
 from hawk.core.backlog import Paging
 from hawk.core.commits import GATHERING_S
 from hawk.core.dispatch import LONGEST_HELD_S
 from hawk.core.outbox import Outbox
+from hawk.core.poison import LOSSES_ALONE, LOSSES_BEFORE_ISOLATION
 from hawk.messages import Commit, Identity, Offer, Progress, ReadPage, Recovered, Reply, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack, Outgoing, Publish
 from hawk.stores.memory import Disk
@@ -29,6 +32,28 @@ def offer_of(messages: tuple[Message, ...], reply: ReplyReference, *, asks: bool
 def texts(*payloads: str, qos: int = 1, expiry_s: float | None = None, topic: str = "t") -> tuple[Message, ...]:
     properties = Properties(expiry_s=expiry_s)
     return tuple(Message(topic, payload.encode(), qos, properties=properties) for payload in payloads)
+
+
+class Session:
+    """What a broker's session holds at QoS 2: identifiers received and not released, and what was delivered."""
+
+    def __init__(self) -> None:
+        self.received: set[int] = set()
+        self.delivered: list[str] = []
+
+    def receive(self, packets: list[Outgoing]) -> list[Acknowledgement]:
+        """The answers, each of which may get lost."""
+        answers = []
+        for packet in packets:
+            if isinstance(packet, Publish):
+                if packet.identifier not in self.received:
+                    self.delivered.append(packet.message.payload.decode())
+                self.received.add(packet.identifier)
+                answers.append(Acknowledgement(AckKind.PUBREC, packet.identifier))
+            elif isinstance(packet, Acknowledgement):
+                self.received.discard(packet.identifier)
+                answers.append(Acknowledgement(AckKind.PUBCOMP, packet.identifier))
+        return answers
 
 
 class Desk:
@@ -89,6 +114,14 @@ class Desk:
                 self.outbox.page_read(self.disk.page(request, self.now), self.now)
             if self.commit() is None and request is None:
                 return out
+
+    def talk(self, session: Session) -> None:
+        """Go on with a broker that answers, until nothing happens by itself."""
+        while True:
+            answers = session.receive(self.sent())
+            self.outbox.settle(answers, 0, self.now)
+            if self.commit() is None and not answers:
+                return
 
     def told(self) -> list[tuple[str, str]]:
         answers = self.outbox.take_answers()
@@ -537,3 +570,131 @@ class TestPoison:
         assert [letter.record.message.payload for letter in desk.disk.dead.values()] == [b"bad"]
         assert desk.outbox.ledger().balance == 0
         assert desk.disk.records(0.0) == []
+
+
+class TestWithheld:
+    """MQTT-4.3.3: an identifier names no other message before PUBCOMP, a PUBREC that says no, or the session's end."""
+
+    @staticmethod
+    def poisoned(session: Session) -> Desk:
+        """The broker has received a message at QoS 2 and closed the link before its PUBREC, until hawk gave it up."""
+        desk = Desk()
+        desk.offer(*texts("bad", qos=2))
+        desk.commit()
+        for links in range(LOSSES_BEFORE_ISOLATION + LOSSES_ALONE):
+            desk.open(LIVING if links else NEW)
+            for _ in range(2):
+                session.receive(desk.sent())
+                desk.commit()
+            desk.outbox.close(CLOSED)
+        assert desk.told() == [("bad", "dead_lettered")]
+        return desk
+
+    @staticmethod
+    def refused_by_a_smaller_broker(session: Session) -> Desk:
+        """The broker has received a message at QoS 2, and comes back with the session and with a lower Maximum QoS."""
+        desk = Desk()
+        desk.offer(*texts("bad", qos=2))
+        desk.commit()
+        desk.open(NEW)
+        desk.sent()
+        desk.commit()
+        session.receive(desk.sent())
+        desk.outbox.close(CLOSED)
+        desk.open(Connack(session_present=True, maximum_qos=1))
+        assert desk.told() == [("bad", "dead_lettered")]
+        desk.outbox.close(CLOSED)
+        return desk
+
+    @pytest.mark.parametrize("how", ["poisoned", "refused_by_a_smaller_broker"])
+    def test_what_is_given_up_is_a_dead_letter_at_once_and_its_identifier_is_not_used_by_the_next_process(
+        self, how: str
+    ) -> None:
+        session = Session()
+        desk: Desk = getattr(self, how)(session)
+        desk.commit()
+        assert desk.disk.records(desk.now) == []
+        assert [letter.record.message.payload for letter in desk.disk.dead.values()] == [b"bad"]
+        assert desk.disk.withheld == {1: 1}
+        again = Desk(disk=desk.disk)
+        again.offer(*texts("good", qos=2))
+        again.commit()
+        again.open(LIVING)
+        again.talk(session)
+        assert session.delivered == ["bad", "good"]
+        assert again.told() == [("good", "acknowledged")]
+
+    @pytest.mark.parametrize("how", ["poisoned", "refused_by_a_smaller_broker"])
+    def test_it_comes_back_with_a_new_session_and_once_the_disk_has_forgotten_it(self, how: str) -> None:
+        desk: Desk = getattr(self, how)(Session())
+        desk.commit()
+        again = Desk(disk=desk.disk)
+        again.outbox.open(NEW, again.now)
+        commit = again.outbox.take_commit(again.now)
+        assert commit is not None
+        assert commit.released == (1,)
+        again.disk.apply(commit, again.now)
+        assert again.disk.withheld == {}
+        assert again.disk.recovered(again.now).dead == 1
+
+    def test_a_session_that_ends_before_the_disk_knows_of_the_dead_letter_leaves_nothing_behind(self) -> None:
+        desk = self.poisoned(Session())
+        taken = desk.outbox.take_commit(desk.now)
+        assert taken is not None
+        assert [each.identifier for each in taken.withheld] == [1]
+        desk.outbox.commit_failed("the disk is full", desk.now)
+        desk.outbox.open(NEW, desk.now)
+        desk.now += 2.0
+        desk.commit()
+        assert desk.disk.withheld == {}
+        assert len(desk.disk.dead) == 1
+
+    @pytest.mark.parametrize("how", ["poisoned", "refused_by_a_smaller_broker"])
+    def test_it_counts_once(self, how: str) -> None:
+        desk: Desk = getattr(self, how)(Session())
+        desk.commit()
+        again = Desk(disk=desk.disk)
+        ledgers = [each.outbox.ledger() for each in (desk, again)]
+        assert [(each.balance, each.dead_lettered, each.recovered) for each in ledgers] == [(0, 1, 0), (0, 0, 0)]
+
+
+class TestBirthAtQoS2:
+    """It is of one link and on no disk; but the broker's session may hold it longer than the process lives."""
+
+    BIRTH = Message("status", b"on", 2)
+
+    def sent(self, session: Session) -> Desk:
+        desk = Desk()
+        desk.outbox.open(NEW, desk.now, self.BIRTH)
+        desk.outbox.ready()
+        desk.commit()
+        assert desk.sent() == []
+        desk.commit()
+        desk.outbox.settle(session.receive(desk.sent()), 0, desk.now)
+        assert session.delivered == ["on"]
+        return desk
+
+    def test_after_a_crash_its_identifier_names_no_other_message(self) -> None:
+        session = Session()
+        again = Desk(disk=self.sent(session).disk)
+        again.offer(*texts("good", qos=2))
+        again.commit()
+        again.open(LIVING)
+        again.talk(session)
+        assert session.delivered == ["on", "good"]
+
+    def test_nothing_of_it_is_left_once_it_is_delivered(self) -> None:
+        session = Session()
+        desk = self.sent(session)
+        desk.commit()
+        desk.talk(session)
+        assert session.received == set()
+        assert desk.disk.withheld == {}
+        assert desk.outbox.drained
+
+    def test_a_stop_that_abandons_it_leaves_its_identifier_to_the_session(self) -> None:
+        desk = self.sent(Session())
+        desk.outbox.begin_stop()
+        assert desk.outbox.end_stop().abandoned == 1
+        desk.commit()
+        assert desk.disk.withheld == {1: -1}

@@ -20,6 +20,7 @@ from hawk.core.answers import answer_of
 from hawk.core.backlog import Paging
 from hawk.core.connection import Effect, Happening, State, advance
 from hawk.core.outbox import Outbox
+from hawk.core.poison import LOSSES_ALONE, LOSSES_BEFORE_ISOLATION
 from hawk.core.window import HIGHEST_IDENTIFIER, MOST_BYTES_IN_FLIGHT
 from hawk.core.wire_size import publish_size_bytes
 from hawk.messages import Commit, Identity, Offer, ReadPage, Recovered, Reply, ReplyReference
@@ -118,6 +119,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.serials = 0
         self.tracks: dict[int, Track] = {}
         self.session: dict[int, int] = {}
+        self.withheld: set[int] = set()
         self.delivered: Counter[int] = Counter()
         self.acknowledged_on_this_link, self.losses = False, 0
         self.reading: ReadPage | None = None
@@ -222,7 +224,7 @@ class OutboxMachine(RuleBasedStateMachine):
             packets = self.outbox.take_packets(self.now)
             if (commit := self.outbox.take_commit(self.now)) is not None:
                 assert self.commit is None, "one commit at a time"
-                assert any((commit.insert, commit.delete, commit.progress, commit.dead, commit.identity))
+                assert any(commit)
                 self.commit = commit
             if (request := self.outbox.take_read(self.now)) is not None:
                 assert self.reading is None, "one reading at a time"
@@ -303,6 +305,10 @@ class OutboxMachine(RuleBasedStateMachine):
         if self.connack is not None:
             self.lose_link(broker_got)
         kept = {serial_of(record.message): record for record in self.disk.records(self.now)}
+        self.withheld = set(self.disk.withheld)
+        for identifier, serial in self.session.items():
+            under_way = serial in kept and kept[serial].identifier == identifier
+            assert under_way or identifier in self.withheld, "the disk knows every identifier that the broker holds"
         for serial, track in self.tracks.items():
             if track.accepted and track.fate is None and track.message.qos:
                 assert serial in kept, "C1"
@@ -385,6 +391,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.acknowledged_on_this_link = False
         if not connack.session_present:
             self.session.clear()
+            self.withheld.clear()
         self.connack, self.ready = connack, False
         self.connacks.append(connack)
         self.window = min(connack.receive_maximum, self.config.max_inflight)
@@ -410,6 +417,45 @@ class OutboxMachine(RuleBasedStateMachine):
         self.note_alone(by_the_broker, answered)
         self.lose_link(broker_got)
         self.outbox.close(BY_THE_BROKER if by_the_broker else BY_THE_NETWORK, proven=answered)
+
+    @rule(disk_fails=st.booleans(), restarts=st.booleans())
+    @precondition(lambda self: not self.stopping)
+    def one_message_kills_every_link(self, *, disk_fails: bool, restarts: bool) -> None:
+        """The broker receives it, and closes the link before it has answered anything but a ping."""
+        for _ in range(LOSSES_BEFORE_ISOLATION + LOSSES_ALONE):
+            if not self.broker_receives_something():
+                return
+            self.link_dies(broker_got=True, by_the_broker=True, answered=True)
+        self.bury(disk_fails=disk_fails, restarts=restarts)
+
+    @rule(disk_fails=st.booleans(), restarts=st.booleans())
+    @precondition(lambda self: not self.stopping)
+    def a_broker_with_the_same_session_takes_less(self, *, disk_fails: bool, restarts: bool) -> None:
+        if self.broker_receives_something():
+            self.link_dies(broker_got=True, by_the_broker=False, answered=True)
+            self.open(Connack(session_present=True, maximum_qos=1))
+            self.bury(disk_fails=disk_fails, restarts=restarts)
+
+    def broker_receives_something(self) -> bool:
+        """Whether there was something to send, at QoS 1 or 2, on the present link or on a new one."""
+        if self.connack is None:
+            self.open(Connack(session_present=self.had_session))
+        if not self.ready:
+            self.subscriptions_are_in()
+        self.act()
+        self.disk_is_quick()
+        return bool(self.under_way)
+
+    def bury(self, *, disk_fails: bool, restarts: bool) -> None:
+        """Dead letters reach the disk, perhaps not with the first commit, and perhaps the next process finds them there."""
+        self.act()
+        if disk_fails and self.commit is not None:
+            self.commit_fails()
+            self.now += 9.0
+            self.act()
+        self.disk_is_quick()
+        if restarts and self.durable:
+            self.crash_and_restart(commit_survives=True, broker_got=True)
 
     def note_alone(self, by_the_broker: bool, answered: bool) -> None:
         """How often each was alone in flight when the broker closed a link that had answered a ping and nothing else."""
@@ -520,7 +566,8 @@ class OutboxMachine(RuleBasedStateMachine):
             track.received = True
             self.releases_owed.add(identifier)
             return
-        if kind is AckKind.PUBCOMP:
+        if kind is not AckKind.PUBACK:
+            # MQTT-4.3.3: an identifier is over with after PUBCOMP, and after a PUBREC that says no.
             self.session.pop(identifier, None)
         if kind is AckKind.PUBCOMP or verdict is None:
             track.acknowledged = True
@@ -605,6 +652,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.judge_identifier(packet, track)
         if message.qos == 2:
             assert self.session.get(packet.identifier, serial) == serial, "an identifier that the broker still holds"
+            assert packet.identifier not in self.withheld, "an identifier that the broker may hold"
         payloads = sum(len(self.tracks[other].message.payload) for other in self.under_way.values())
         assert len(self.under_way) < self.window, "credit, resends included"
         assert not self.under_way or payloads + len(message.payload) <= MOST_BYTES_IN_FLIGHT
@@ -731,6 +779,8 @@ class OutboxMachine(RuleBasedStateMachine):
             assert fate is FateKind.DEAD_LETTERED
             gave_up = track.refused_for_good or track.refusals > self.config.message_retry_limit
             assert gave_up or self.impossible(message) or track.alone_at_losses >= 3, "dead without a reason"
+            if message.qos == 2 and track.identifier:
+                self.withheld.add(track.identifier)
 
     def impossible(self, message: Message) -> bool:
         return any(forbids(connack, message) for connack in self.connacks)
@@ -810,12 +860,10 @@ class OutboxMachine(RuleBasedStateMachine):
                 self.commit_succeeds()
             self.now += 100
             self.commit = self.outbox.take_commit(self.now)
-        # What the broker took, or may have taken for all that hawk knows, keeps its identifier while the session lives.
-        withheld = {s for s, t in self.tracks.items() if t.identifier and t.fate is FateKind.DEAD_LETTERED}
-        held = set(self.session.values()) | withheld
-        left = {serial_of(record.message) for record in self.disk.records(self.now)} - held
-        assert left <= {serial_of(track.message) for track in kept}
-        assert {serial_of(track.message) for track in kept} <= left | held
+        left = {serial_of(record.message) for record in self.disk.records(self.now)}
+        assert left == {serial_of(track.message) for track in kept}
+        if self.durable:
+            assert set(self.disk.withheld) == self.withheld
 
     def heal(self) -> None:
         """A good link in a living session, a good disk, an honest broker: everything accepted ends in a fate."""
@@ -849,6 +897,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.commit_succeeds()
             self.act()
         assert not self.disk.records(self.now), "the disk forgets all of it"
+        assert not self.disk.withheld
 
 
 def forbids(connack: Connack, message: Message) -> bool:

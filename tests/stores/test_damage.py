@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hawk.errors import StoreFailed
-from hawk.messages import Commit, Identity, InboxRecord, Progress
-from hawk.stores.rows import inbound_row
+from hawk.messages import Commit, Identity, InboxRecord, Progress, Withheld
+from hawk.stores.rows import inbound_row, progress_row, withheld_row
 from hawk.stores.salvage import take_over
 from hawk.values import Stage
 
@@ -88,7 +88,28 @@ def test_where_the_progress_is_damaged_only_exactly_once_has_to_give_up(
     recovered = opened().recovered
     assert recovered.damaged == damaged
     assert [(each.number, each.identifier) for each in recovered.under_way if each.number != 2] == [(1, 101), (3, 103)]
+    assert recovered.withheld == ((Withheld(102, 2),) if damaged else ()), "the broker may hold it all the same"
     assert recovered.queued + len(recovered.under_way) == MESSAGES - damaged
+
+
+def test_a_damaged_message_that_was_under_way_leaves_its_identifier_to_the_session(path: Path, opened: Open) -> None:
+    filled(opened, qos=2)
+    outbox = opened()
+    outbox.file.commit(Commit(progress=(Progress(2, 102, Stage.RELEASED, 0),)))
+    outbox.file.close()
+    change(path, "UPDATE message SET body = x'00' WHERE number IN (2, 5)")
+    outbox = opened()
+    assert (outbox.recovered.damaged, outbox.recovered.withheld) == (1, (Withheld(102, 2),))
+    outbox.file.close()
+    assert opened().recovered.withheld == (Withheld(102, 2),)
+
+
+def test_an_identifier_that_is_withheld_stays_so_when_its_row_is_damaged(path: Path, opened: Open) -> None:
+    outbox = opened()
+    outbox.file.commit(Commit(withheld=(Withheld(7, 1), Withheld(8, 2))))
+    outbox.file.close()
+    change(path, "UPDATE withheld SET number = 5 WHERE identifier = 7")
+    assert [each.identifier for each in opened().recovered.withheld] == [7, 8]
 
 
 def test_damaged_sums_are_taken_anew(path: Path, opened: Open) -> None:
@@ -136,6 +157,9 @@ def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     before = filled(opened)
     for record in (InboxRecord(7, "a key", handled=True), InboxRecord(9, "another", fingerprint=3)):
         change(path, "INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", *inbound_row(record))
+    change(path, "INSERT INTO withheld VALUES (?, ?, ?)", *withheld_row(Withheld(11, 5)))
+    change(path, "INSERT INTO withheld VALUES (12, 6, 0)")
+    change(path, "INSERT INTO progress VALUES (?, ?, ?, ?, ?)", *progress_row(200, 13, Stage.PUBLISHED, 0))
     data = bytearray(path.read_bytes())
     at = data.find(b"000200")
     page = at // 4096
@@ -149,6 +173,9 @@ def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     recovered = outbox.recovered
     assert (recovered.damaged, recovered.queued, recovered.last_number) == (on_it, MESSAGES - on_it, MESSAGES)
     assert recovered.identity == Identity("sensor-1", session=True)
+    assert recovered.withheld == (Withheld(11, 5), Withheld(13, 200)), (
+        "what is proven, and what was under way and is lost"
+    )
     outbox.file.close()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT identifier, key FROM inbound").fetchall() == [(7, "a key"), (9, "another")]

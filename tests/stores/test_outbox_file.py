@@ -21,6 +21,7 @@ from hawk.stores import schema
 from hawk.stores.ballast import BALLAST_BYTES, Ballast
 from hawk.stores.machine import Machine
 from hawk.stores.outbox_file import OutboxFile
+from hawk.stores.rows import body_of, checksum_of, progress_row
 from hawk.values import Message, Properties, Stage
 
 Open = Callable[..., Any]
@@ -181,10 +182,28 @@ def test_the_messages_of_an_older_file_are_delivered(path: Path, opened: Open) -
     outbox.file.close()
     sql(
         path,
-        *(f"DROP TABLE {table}" for table in ("boot", "expiry", "latest")),
+        *(f"DROP TABLE {table}" for table in ("boot", "expiry", "latest", "withheld")),
         "PRAGMA user_version = 1",
     )
     assert opened().numbers() == [1, 2]
+
+
+def test_a_file_of_the_format_before_keeps_what_is_under_way_and_who_it_is(
+    path: Path, opened: Open, calendar: Any
+) -> None:
+    path.touch()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.prepare(connection, steps=schema.STEPS[:-1])
+        machine = Machine(calendar)
+        who = ("sensor-1", 1, machine.machine_id, str(path.stat().st_ino))
+        connection.execute("INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*who, checksum_of(*who)))
+        body = body_of(Record(1, Message("t", b"", 2)), machine.clocks())
+        connection.execute("INSERT INTO message VALUES (1, 1, ?)", (body,))
+        connection.execute("INSERT INTO progress VALUES (?, ?, ?, ?, ?)", progress_row(1, 7, Stage.PUBLISHED, 0))
+    recovered = opened().recovered
+    assert recovered.identity == Identity("sensor-1", session=True)
+    assert [(each.number, each.identifier) for each in recovered.under_way] == [(1, 7)]
+    assert recovered.withheld == ()
 
 
 def test_a_newer_file_is_refused_with_what_to_do(path: Path, opened: Open) -> None:
