@@ -45,6 +45,11 @@ class Endpoint(NamedTuple):
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        """As an outbox file remembers it: always the same text for the same endpoint, and nothing else in it."""
+        return f"{self.transport.value}://{self}"
+
 
 class Credentials(NamedTuple):
     """Who hawk is to the broker. Text is sent as UTF-8. Without the password in its `repr` (promise C10)."""

@@ -90,6 +90,7 @@ class MQTTInterface:
         self._service: Service | None = None
         self._starting = anyio.Lock()
         self._snapshot = Snapshot()
+        self._left = Recovered()
         self._inbox_store = self._ports.inbox_store or MemoryInboxStore()
         self._watchers = Watchers()
         self._requests = Requests(
@@ -371,6 +372,7 @@ class MQTTInterface:
                     raise Stopped("hawk is stopping")
                 # The store is closed by then, and can be opened again.
                 await service.wait_gone()
+                self._left = service.leaves
             if not self._config.enabled:
                 raise Stopped("MQTT is disabled in the configuration (enabled: false)")
             recovered, remembered = await self._open_stores()
@@ -399,7 +401,7 @@ class MQTTInterface:
         """Both or none. Raises `OutboxUnavailable`, `OutboxInUse`. Cancelling leaves both closed."""
         store = self._ports.outbox_store
         try:
-            recovered = Recovered() if store is None else await store.open()
+            recovered = self._left if store is None else await store.open()
             try:
                 return recovered, await self._inbox_store.open()
             except BaseException:
@@ -429,7 +431,7 @@ class MQTTInterface:
             return kept  # what the broker has assigned
         if kept is not None and kept.client_identifier == self._client_identifier:
             return kept
-        return Identity(self._client_identifier, session=False)
+        return Identity(self._client_identifier, session=False, shared=kept is None or kept.shared)
 
     def _patience_s(self) -> float:
         """How long a SUBACK is waited for: not at all while it cannot come."""

@@ -265,10 +265,16 @@ class Withheld(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Who this hawk is for the broker. `session`: the broker may hold a session that was begun by us."""
+    """Who this hawk is for the broker. `session`: the broker may hold a session that was begun by us.
+
+    `endpoint`: the URL of the broker that does, "" if nobody knows. `shared`: nothing has shown yet that the endpoints do
+    not share their sessions.
+    """
 
     client_identifier: str
     session: bool
+    endpoint: str = ""
+    shared: bool = True
 
 
 class Commit(NamedTuple):
@@ -400,11 +406,16 @@ class Withdraw(NamedTuple):
 
 
 class LaneOpened(NamedTuple):
-    """From the Connector: a new link is up, and this is its lane. `birth` is to go out before the backlog."""
+    """From the Connector: a new link is up, and this is its lane. `birth` is to go out before the backlog.
+
+    `endpoint` and `shared`: what the store is to know of the session, as `Identity` has it.
+    """
 
     lane: Lane
     connack: Connack
     birth: Message | None = None
+    endpoint: str = ""
+    shared: bool = True
 
 
 class Settled(NamedTuple):

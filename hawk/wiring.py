@@ -240,6 +240,18 @@ class Service:
             else StoreTask(self._store, inbox=store_inbox, to_queue_keeper=self.to_queue_keeper)
         )
 
+    @property
+    def leaves(self) -> Recovered:
+        """What the next run has to know of the broker's session, where no store tells it. After the end of this one."""
+        session = self._connector.session
+        if session.client_identifier is None:
+            return Recovered()
+        identity = Identity(session.client_identifier, session=True, endpoint=session.endpoint, shared=session.shared)
+        if self.crashed:
+            # What was sent is not known any more: no session that any endpoint may hold is one to go on with.
+            return Recovered(identity._replace(session=False, shared=False))
+        return Recovered(identity, withheld=self._queue_keeper.withheld)
+
     async def run(self) -> None:
         """Run every actor until a stop has ended or one has crashed. The crash is raised.
 
@@ -406,7 +418,8 @@ class Service:
 
 
 def _session_of(identity: Identity, config: Config) -> SessionRecord:
-    """What an earlier process knew of its session."""
+    """What an earlier run knew of its session, or of the endpoints alone."""
     if not identity.session or callable(config.client_id):
-        return NO_SESSION
-    return SessionRecord(identity.client_identifier, assigned=config.client_id == "")
+        return NO_SESSION._replace(shared=identity.shared)
+    assigned = config.client_id == ""
+    return SessionRecord(identity.client_identifier, identity.endpoint, assigned=assigned, shared=identity.shared)

@@ -105,6 +105,11 @@ class Connector:
         self._traffic_every_s = math.inf
         self._traffic_at = math.inf
 
+    @property
+    def session(self) -> SessionRecord:
+        """What is known of the session of the last link."""
+        return self._session
+
     async def run(self) -> None:
         """Serve until cancelled. Cancelling closes the link without a DISCONNECT and leaves no socket behind."""
         try:
@@ -265,7 +270,10 @@ class Connector:
         self._log.connected(
             self._report, broker=str(self._endpoint), link=lane.number, session_present=connack.session_present
         )
-        await self._to_queue_keeper.send(LaneOpened(lane, connack, dialed.birth))
+        session = self._session
+        await self._to_queue_keeper.send(
+            LaneOpened(lane, connack, dialed.birth, endpoint=session.endpoint, shared=session.shared)
+        )
         await self._to_subscription_keeper.send(LaneOpened(lane, connack))
         await self._to_backoff.send(LinkUp(lane, keep_alive_s))
         await self._to_health_probe.send(LinkUp(lane, keep_alive_s))

@@ -39,6 +39,7 @@ from hawk.messages import (
     Transmit,
     WatchFates,
     Withdraw,
+    Withheld,
 )
 from hawk.packets import Outgoing
 from hawk.values import FateKind
@@ -92,6 +93,11 @@ class QueueKeeper:
         self._logged: set[tuple[FateKind, int]] = set()
         self._told_store = False
 
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """What the broker's session may hold of what was sent at QoS 2."""
+        return self._outbox.withheld
+
     async def run(self) -> None:
         """Serve until cancelled. Cancelling is safe between any two messages: what was decided has been sent."""
         while True:
@@ -127,7 +133,8 @@ class QueueKeeper:
                 self._lane, self._opens_lane = message.lane, True
                 self._logged.clear()
                 self._policy.begin_episode()
-                outbox.open(message.connack, now, message.birth)
+                _, connack, birth, endpoint, shared = message
+                outbox.open(connack, now, birth, endpoint=endpoint, shared=shared)
             case Ready():
                 if message.lane is self._lane:
                     outbox.ready()

@@ -28,7 +28,7 @@ from hawk.core.ledger import Books
 from hawk.core.settling import Settling
 from hawk.core.waited import Waited
 from hawk.core.window import Window
-from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport
+from hawk.messages import Commit, Identity, Offer, Page, ReadPage, Recovered, ReplyReference, Room, StopReport, Withheld
 from hawk.packets import Acknowledgement, Connack, Outgoing
 from hawk.values import Cause, Fate, FateKind, Ledger, Message, Stage
 
@@ -156,10 +156,15 @@ class Outbox:
         """Whether a link is up."""
         return self._dispatch.connack is not None
 
-    def open(self, connack: Connack, now: float, birth: Message | None = None) -> None:
-        """A link is up. What is unfinished goes first; `birth`, and the backlog behind it, wait for `ready`."""
+    def open(
+        self, connack: Connack, now: float, birth: Message | None = None, *, endpoint: str = "", shared: bool = True
+    ) -> None:
+        """A link is up. What is unfinished goes first; `birth`, and the backlog behind it, wait for `ready`.
+
+        `endpoint` and `shared`: what the store is to know of its session, as `Identity` has it.
+        """
         self._settling.begin(now)
-        self._note_session(connack)
+        self._note_session(connack, endpoint, shared=shared)
         self._dispatch.open(connack, now)
         forgotten, renewed, released = self._window.open(connack)
         self._commits.release(released)
@@ -176,16 +181,21 @@ class Outbox:
             self._dispatch.birth = Entry(-self._births, birth, nobody)
             self._books.accepted += 1
 
-    def _note_session(self, connack: Connack) -> None:
-        """The broker may hold a session of ours from now on: the next process has to know."""
+    def _note_session(self, connack: Connack, endpoint: str, *, shared: bool) -> None:
+        """That broker may hold a session of ours from now on: the next process has to know."""
         if self._identity is None:
             return
         # One that is assigned counts only where it was asked for, with an empty one.
         name = self._identity.client_identifier or connack.assigned_client_identifier or ""
-        identity = Identity(name, session=True)
+        identity = Identity(name, session=True, endpoint=endpoint, shared=shared)
         if identity != self._identity:
             self._identity = identity
             self._commits.identify(identity)
+
+    @property
+    def withheld(self) -> tuple[Withheld, ...]:
+        """What the broker's session may hold of what was sent at QoS 2, finished or not."""
+        return self._window.left_at_the_broker
 
     @property
     def holds_back(self) -> bool:

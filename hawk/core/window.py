@@ -51,7 +51,8 @@ class Window:
         self._unsaid: set[int] = set()
         self._returned: deque[Entry] = deque()
         self._returned_identifiers: set[int] = set()
-        self._withheld: set[int] = set()
+        self._withheld: dict[int, int] = {}
+        """The number of the message, by identifier."""
         self._held: set[int] = set()
         self._never_sent: set[int] = set()
         self._lives_on = False
@@ -95,6 +96,13 @@ class Window:
         under_way = [*self._released.values(), *self._published.values(), *self._prepared, *self._returned]
         return sorted(under_way, key=lambda entry: entry.number)
 
+    @property
+    def left_at_the_broker(self) -> tuple[Withheld, ...]:
+        """What its session may hold: what is withheld, and what was sent at QoS 2 and is not completed."""
+        unfinished = (*self._released.values(), *self._published.values(), *self._returned)
+        held = self._withheld | {e.identifier: e.number for e in unfinished if e.identifier and e.message.qos == 2}
+        return tuple(Withheld(*each) for each in sorted(held.items()))
+
     def has_credit_for(self, message: Message) -> bool:
         """Whether one more PUBLISH may go out: by Receive Maximum, by our own bounds, and by 4 MiB of payload."""
         under_way = self.in_flight
@@ -123,7 +131,7 @@ class Window:
         ordered = sorted(entries, key=lambda entry: (entry.awaits is not Awaits.PUBCOMP, entry.number))
         self._returned.extend(ordered)
         self._returned_identifiers.update(entry.identifier for entry in ordered if entry.identifier)
-        self._withheld.update(each.identifier for each in withheld)
+        self._withheld.update(withheld)
 
     def open(self, connack: Connack) -> tuple[list[Entry], list[tuple[Entry, int]], list[int]]:
         """A link is up. Returns the entries that the broker forgot half way, those that lost their identifier with it,
@@ -140,7 +148,7 @@ class Window:
         if not connack.session_present:
             released = sorted(self._withheld)
             if self._durable:
-                self._held |= self._withheld
+                self._held.update(self._withheld)
             self._withheld.clear()
             self._never_sent.clear()
             kept: deque[Entry] = deque()
@@ -191,7 +199,7 @@ class Window:
             self._returned_identifiers.discard(identifier)
             self._never_sent.discard(identifier)
             if may_hold:
-                self._withheld.add(identifier)
+                self._withheld[identifier] = entry.number
             elif identifier:
                 self._let_go(entry)
             taken.append((entry, fate, may_hold))
@@ -208,7 +216,7 @@ class Window:
         self._bytes -= len(entry.message.payload)
         may_hold = entry.awaits is Awaits.PUBREC
         if may_hold:
-            self._withheld.add(entry.identifier)
+            self._withheld[entry.identifier] = entry.number
         else:
             self._let_go(entry)
         return may_hold
@@ -321,7 +329,7 @@ class Window:
         published, packets, size_bytes = self._published, list[Publish](), 0
         if self._prepared:
             return packets, size_bytes
-        taken = self._released.keys() | self._returned_identifiers | self._withheld | self._held
+        taken = self._released.keys() | self._returned_identifiers | self._withheld.keys() | self._held
         credit = self._credit() - len(published) - len(self._released)
         in_flight_bytes, identifier, durable = self._bytes, self._last_identifier, self._durable
         new_packet = tuple.__new__  # at half the price of Publish()
@@ -416,7 +424,8 @@ class Window:
         return None
 
     def clear(self) -> None:
-        """Forget everything, when the outbox ends."""
+        """Forget everything but what the broker may hold, when the outbox ends."""
         self.close()
+        self._withheld.update(self.left_at_the_broker)
         self._returned.clear()
         self._returned_identifiers.clear()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from hawk.core.expiry import Clocks, remaining_s
-from hawk.messages import InboxRecord, Record, Withheld
+from hawk.messages import Identity, InboxRecord, Record, Withheld
 from hawk.values import NO_PROPERTIES, Message, Properties, Stage
 
 _HEAD = struct.Struct(">IBH")
@@ -115,6 +115,24 @@ def read_inbound(row: tuple[Any, ...]) -> InboxRecord:
     if inbound_row(record) != row:
         raise RowDamaged("a message under way does not match its checksum")
     return record
+
+
+def identity_row(identity: Identity, place: tuple[str, str]) -> tuple[str, int, str, str, str, int, int]:
+    """Who hawk is for the broker, where the file is, and the checksum of that."""
+    client_identifier, session, endpoint, shared = identity
+    # Rows of the format before this one know nothing of endpoints.
+    known = () if (endpoint, shared) == ("", True) else (endpoint, int(shared))
+    checksum = checksum_of(client_identifier, int(session), *place, *known)
+    return client_identifier, int(session), *place, endpoint, int(shared), checksum
+
+
+def read_identity(row: tuple[Any, ...]) -> tuple[Identity, tuple[str, str]]:
+    """The opposite of `identity_row`. Raises `RowDamaged`."""
+    client_identifier, session, machine_id, inode, endpoint, shared, _ = row
+    identity, place = Identity(client_identifier, session == 1, endpoint, shared == 1), (machine_id, inode)
+    if identity_row(identity, place) != row:
+        raise RowDamaged("who hawk is does not match its checksum")
+    return identity, place
 
 
 def withheld_row(withheld: Withheld) -> tuple[int, int, int]:

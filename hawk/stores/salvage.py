@@ -21,14 +21,16 @@ from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import (
     RowDamaged,
     checksum_of,
+    identity_row,
     read_body,
+    read_identity,
     read_inbound,
     read_progress,
     read_withheld,
     withheld_row,
 )
 from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
-from hawk.stores.tables import Tables
+from hawk.stores.tables import READ_IDENTITY, WRITE_IDENTITY, Tables
 
 _APPLICATION_ID_AT = 68
 _WIDEST_GAP = 1 << 62
@@ -174,13 +176,17 @@ def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Ma
 
 
 def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tuple[int, int]) -> None:
-    row = _first_row(old, "SELECT client_identifier, session, machine_id, inode, checksum FROM identity")
-    if row is None or checksum_of(*row[:4]) != row[4]:
+    row = _first_row(old, READ_IDENTITY)
+    if row is None:
+        return
+    try:
+        identity, (machine_id, inode) = read_identity(row)
+    except RowDamaged:
         return
     before, now = map(str, inodes)
     # A file that was a copy before stays one.
-    moved = (*row[:3], now if row[3] == before else row[3])
-    new.execute("INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*moved, checksum_of(*moved)))
+    moved = identity_row(identity, (machine_id, now if inode == before else inode))
+    new.execute(WRITE_IDENTITY, moved)
 
 
 def _readable(

@@ -53,6 +53,9 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
     (
         # Identifiers under which the broker's session may hold a message that does not wait any more.
         "CREATE TABLE withheld (identifier INTEGER PRIMARY KEY, number INTEGER NOT NULL, checksum INTEGER NOT NULL)",
+        # Which broker holds the session, and whether another may share it.
+        "ALTER TABLE identity ADD COLUMN endpoint TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE identity ADD COLUMN shared INTEGER NOT NULL DEFAULT 1",
     ),
 )
 

@@ -12,7 +12,7 @@ from hawk.core.expiry import Clocks
 from hawk.messages import Commit, DeadLetter, Identity, Progress, Record, Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.pages import Pages
-from hawk.stores.rows import body_of, checksum_of, progress_row, withheld_row
+from hawk.stores.rows import RowDamaged, body_of, checksum_of, identity_row, progress_row, read_identity, withheld_row
 from hawk.values import Stage
 
 _PLAIN = (0, Stage.QUEUED, 0, None, "")
@@ -22,6 +22,11 @@ _PLAIN = (0, Stage.QUEUED, 0, None, "")
 _INSERTS = tuple((size, "INSERT INTO message VALUES" + ",".join(["(?, ?, ?)"] * size)) for size in (256, 32, 4, 1))
 _IDENTIFIER = (
     "SELECT identifier, number FROM progress WHERE number = ? AND typeof(identifier) = 'integer' AND identifier > 0"
+)
+READ_IDENTITY = "SELECT client_identifier, session, machine_id, inode, endpoint, shared, checksum FROM identity"
+WRITE_IDENTITY = (
+    "INSERT OR REPLACE INTO identity (one, client_identifier, session, machine_id, inode, endpoint, shared, checksum)"
+    " VALUES (1, ?, ?, ?, ?, ?, ?, ?)"
 )
 _WAIT_FOR_THE_DISK = "PRAGMA synchronous = FULL"
 _LEAVE_IT_TO_THE_SYSTEM = "PRAGMA synchronous = NORMAL"
@@ -209,12 +214,11 @@ class Tables:
 
     def read_identity(self) -> tuple[Identity, tuple[str, str]] | None:
         """Who hawk was, and where the file was then. None if nobody was, or nobody knows."""
-        row = self._connection.execute(
-            "SELECT client_identifier, session, machine_id, inode, checksum FROM identity"
-        ).fetchone()
-        if row is None or checksum_of(*row[:4]) != row[4]:
+        row = self._connection.execute(READ_IDENTITY).fetchone()
+        try:
+            return None if row is None else read_identity(row)
+        except RowDamaged:
             return None
-        return Identity(row[0], bool(row[1])), (row[2], row[3])
 
     def recount(self, *, at_least: int = 0) -> None:
         """Take the sums from the messages themselves. `at_least` is a number that was given before."""
@@ -226,8 +230,8 @@ class Tables:
         self.tally = Tally(count, int(total), last_number, dead)
 
     def _identify(self, identity: Identity, place: tuple[str, str]) -> None:
-        row = (identity.client_identifier, int(identity.session), *place)
-        self._connection.execute("INSERT OR REPLACE INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*row, checksum_of(*row)))
+        row = identity_row(identity, place)
+        self._connection.execute(WRITE_IDENTITY, row)
 
     def _read_tally(self) -> Tally:
         row = self._connection.execute("SELECT messages, size_bytes, last_number, dead, checksum FROM tally").fetchone()

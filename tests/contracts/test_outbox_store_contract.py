@@ -262,6 +262,12 @@ async def test_the_identity_stays_until_another_is_written(outbox: Reopen) -> No
     await store.aclose()
     again = outbox()
     assert (await again.open()).identity == Identity("hawk-1", session=True)
+    for known in (("mqtt://a:1883", True), ("mqtt://b:1883", False), ("", False), ("", True)):
+        identity = Identity("hawk-1", True, *known)
+        await again.commit(Commit(identity=identity))
+        await again.aclose()
+        again = outbox()
+        assert (await again.open()).identity == identity
     await again.aclose()
 
 

@@ -189,6 +189,25 @@ def test_a_store_has_to_forget_what_was_withheld_before_another_message_has_the_
     assert window.has_credit_for(pebble.message)
 
 
+def test_what_is_left_at_the_broker_is_what_it_may_hold_at_qos_2() -> None:
+    window = opened()
+    window.recover([], [Withheld(500, 7)])
+    acknowledged, released, published, poison = entries(4, qos=2)
+    for entry in (acknowledged, released, published, poison, *entries(1)):
+        window.send(entry)
+    window.acknowledge(Acknowledgement(AckKind.PUBREC, 1, 0x87))
+    window.acknowledge(Acknowledgement(AckKind.PUBREC, 2))
+    window.set_aside(poison)
+    left = ((2, 2), (3, 3), (4, 4), (500, 7))
+    assert window.left_at_the_broker == left
+    window.close()
+    assert window.left_at_the_broker == left
+    window.clear()
+    assert window.left_at_the_broker == left
+    window.open(NEW)
+    assert not window.left_at_the_broker
+
+
 @pytest.mark.parametrize("isolated", [False, True])
 def test_there_is_no_credit_without_an_identifier(isolated: bool) -> None:
     window = Window(1000)

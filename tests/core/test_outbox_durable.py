@@ -154,6 +154,25 @@ class TestSession:
         desk.outbox.open(LIVING, desk.now)
         assert len(desk.sent()) == 1
 
+    def test_a_link_to_another_broker_waits_until_that_is_noted(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a"))
+        desk.commit()
+        for connack, endpoint, shared, waits in (
+            (NEW, "mqtt://a:1883", True, True),
+            (LIVING, "mqtt://a:1883", True, False),
+            (NEW, "mqtt://b:1883", False, True),
+            (LIVING, "mqtt://b:1883", False, False),
+        ):
+            desk.outbox.open(connack, desk.now, endpoint=endpoint, shared=shared)
+            desk.outbox.ready()
+            assert desk.outbox.holds_back is waits
+            assert desk.payloads() == ([] if waits else ["a"])
+            desk.commit()
+            assert desk.payloads() == (["a"] if waits else [])
+            assert desk.disk.identity == Identity("sensor-1", session=True, endpoint=endpoint, shared=shared)
+            desk.outbox.close(CLOSED)
+
     def test_a_disk_that_hangs_holds_it_up_for_a_second(self) -> None:
         desk = self.opened()
         assert desk.outbox.take_commit(desk.now) is not None

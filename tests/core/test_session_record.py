@@ -28,7 +28,19 @@ def test_the_first_dial_is_clean_and_those_after_a_link_are_not() -> None:
 
 
 def test_a_session_that_is_known_from_before_is_resumed() -> None:
-    assert not SessionRecord("me", A).wants_clean_start("me", A)
+    assert not SessionRecord("me", A.url).wants_clean_start("me", A)
+
+
+def test_where_nobody_knows_which_endpoint_has_it_a_link_to_any_shows_nothing() -> None:
+    """So it is after an update: older files do not say."""
+    request, record = linked(SessionRecord("me"), "me", B, present=False)
+    assert (request.clean_start, record.shared, record.endpoint) == (False, True, "mqtts://b:8883")
+
+
+def test_endpoints_that_share_nothing_are_known_from_before() -> None:
+    known = SessionRecord("me", B.url, shared=False)
+    assert known.wants_clean_start("me", A)
+    assert not known.wants_clean_start("me", B)
 
 
 def test_another_identifier_begins_a_session_of_its_own() -> None:
@@ -79,6 +91,23 @@ def test_endpoints_that_turn_out_not_to_share_sessions_get_a_clean_start_with_ea
     again, record = linked(record, "me", B, present=True)
     back, _ = linked(record, "me", A)
     assert (again.clean_start, back.clean_start) == (False, True)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B]), st.booleans())), st.booleans())
+def test_no_dial_ever_resumes_a_session_that_another_has_overtaken(
+    links: list[tuple[Endpoint, bool]], cluster: bool
+) -> None:
+    """Whatever an endpoint forgets. `sessions`: the number of the last link for which each endpoint keeps a session."""
+    record, sessions = NO_SESSION, dict[str, int]()
+    for number, (endpoint, forgets) in enumerate(links):
+        place = "cluster" if cluster else endpoint.url
+        if forgets:
+            sessions.pop(place, None)
+        request = ConnectRequest("me", record.wants_clean_start("me", endpoint), endpoint)
+        present = place in sessions and not request.clean_start
+        assert not present or sessions[place] == number - 1
+        record = record.adopted(request, endpoint, Connack(session_present=present))
+        sessions[place] = number
 
 
 @given(st.lists(st.tuples(st.sampled_from(["me", "you"]), st.sampled_from([A, B]), st.booleans()), max_size=8))

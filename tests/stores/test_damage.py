@@ -18,6 +18,7 @@ from hawk.values import Stage
 
 Open = Callable[..., Any]
 MESSAGES = 400
+WHO = Identity("sensor-1", session=True, endpoint="mqtt://a:1883", shared=False)
 
 
 def beside(path: Path, ending: str) -> Path:
@@ -28,7 +29,7 @@ def filled(opened: Open, *, qos: int = 1) -> tuple[Any, ...]:
     """An outbox file that nobody has open, and what is in it."""
     outbox = opened()
     outbox.put(*range(1, MESSAGES + 1), qos=qos)
-    outbox.file.commit(Commit(identity=Identity("sensor-1", session=True)))
+    outbox.file.commit(Commit(identity=WHO))
     records: tuple[Any, ...] = outbox.all()
     outbox.file.close()
     return records
@@ -119,9 +120,10 @@ def test_damaged_sums_are_taken_anew(path: Path, opened: Open) -> None:
     assert (recovered.queued, recovered.last_number, recovered.damaged) == (MESSAGES, MESSAGES, 0)
 
 
-def test_a_damaged_identity_is_none(path: Path, opened: Open) -> None:
+@pytest.mark.parametrize("altered", ["client_identifier = 'sensor-2'", "endpoint = 'mqtt://b:1883'", "shared = 1"])
+def test_a_damaged_identity_is_none(path: Path, opened: Open, altered: str) -> None:
     filled(opened)
-    change(path, "UPDATE identity SET client_identifier = 'sensor-2'")
+    change(path, f"UPDATE identity SET {altered}")
     recovered = opened().recovered
     assert (recovered.identity, recovered.copied) == (None, False)
 
@@ -172,7 +174,7 @@ def test_one_bad_page_costs_what_is_on_it(path: Path, opened: Open) -> None:
     assert len(outbox.all()) == MESSAGES - on_it
     recovered = outbox.recovered
     assert (recovered.damaged, recovered.queued, recovered.last_number) == (on_it, MESSAGES - on_it, MESSAGES)
-    assert recovered.identity == Identity("sensor-1", session=True)
+    assert recovered.identity == WHO
     assert recovered.withheld == (Withheld(11, 5), Withheld(13, 200)), (
         "what is proven, and what was under way and is lost"
     )
