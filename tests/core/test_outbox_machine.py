@@ -891,6 +891,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert not missing, "nothing accepted vanishes"
         assert self.outbox.drained
         self.link_dies(broker_got=True, by_the_broker=False, answered=True)
+        self.now += 100.0  # after a commit that failed what no sender waits for takes its turn
         self.open(Connack())
         self.act()
         while self.commit is not None:
