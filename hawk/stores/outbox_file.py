@@ -8,7 +8,6 @@ Blocking, and of one thread: `sqlite` is the port around it. SQL is in `tables`.
 """
 
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +17,11 @@ from hawk.errors import StoreFailed
 from hawk.eventlog import log_event
 from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovered
 from hawk.stores.ballast import Ballast
-from hawk.stores.lock import OutboxLock
+from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
 from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
-from hawk.stores.salvage import is_outbox, rescue, take_over
+from hawk.stores.salvage import rescue, take_over
 from hawk.stores.schema import FileError, check_tables, code_of, connect, prepare
 from hawk.stores.tables import Tables
 
@@ -44,21 +43,26 @@ class OutboxFile:
     """The outbox at `path`. `durability` "power": what is committed survives a power cut, "process": only a crash of hawk."""
 
     def __init__(self, path: Path, *, durability: Durability, machine: Machine) -> None:
-        self.path = path
         self._durability = durability
         self._machine = machine
-        self._lock = OutboxLock(path)
+        self._claim = Claim(path)
         self._ballast = Ballast(path)
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
         self._doubtful: tuple[int, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Where it is. Once it is open, that is the file itself and no link to it."""
+        return self._claim.path
 
     def open(self) -> Recovered:
         """Take the lock, open the file or make it, and say what is in it. Raises `OutboxInUse`, `StoreFailed`.
 
         A damaged file is kept beside it under another name, and what can be read of it taken over.
         """
-        self._lock.take(self._machine.clocks().calendar)
+        self._claim.take(self._machine.clocks().calendar)
+        self._ballast = Ballast(self.path)
         try:
             lost = self._open_or_rescue()
             recovered = self._recover(lost)
@@ -94,7 +98,7 @@ class OutboxFile:
     def close(self) -> None:
         """Close the file and release the lock. Idempotent; never raises."""
         self._drop_connection()
-        self._lock.release()
+        self._claim.release()
 
     # ----------------------------------------------------------------------------------------- opening
 
@@ -107,8 +111,6 @@ class OutboxFile:
         except FileError as error:
             if code_of(error) not in _DAMAGED:
                 raise self._failure(error) from error
-            if not is_outbox(self.path):
-                raise StoreFailed(f"{self.path} is no outbox; name another file for it") from error
         self._drop_connection()
         kept, lost = self._rescue()
         self._connect_or_fail()
@@ -129,31 +131,17 @@ class OutboxFile:
 
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""
-        is_new = self._make_file()
+        is_new = self._claim.make_file()
         connection = self._connection = connect(self.path)
         connection.execute("PRAGMA cell_size_check = ON")
+        # Before there is a log: so the file itself says what it is, wherever hawk is killed.
+        if prepare(connection) and is_new:
+            self._sync_directory()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
-        if prepare(connection) and is_new:
-            self._sync_directory()
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
-
-    def _make_file(self) -> bool:
-        """Make sure that there is a file, for nobody else's eyes. True if there was none."""
-        try:
-            try:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            except FileExistsError:
-                if not os.access(self.path, os.W_OK):
-                    raise StoreFailed(f"{self.path} may not be written by this user") from None
-                if self.path.stat().st_mode & 0o077:
-                    self.path.chmod(0o600)
-                return False
-        except OSError as error:
-            raise StoreFailed(f"{self.path}: {error.strerror}") from error
-        return True
 
     def _sync_directory(self) -> None:
         try:

@@ -18,18 +18,10 @@ from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_inbound, read_progress
-from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
+from hawk.stores.schema import PAGE_BYTES, FileError, connect, is_sound, prepare
 from hawk.stores.tables import Tables
 
-_APPLICATION_ID_AT = 68
 _WIDEST_GAP = 1 << 62
-
-
-def is_outbox(path: Path) -> bool:
-    """Whether a file that SQLite does not understand was an outbox: so that nobody's notes are taken for a damaged one."""
-    with path.open("rb") as file:
-        head = file.read(_APPLICATION_ID_AT + 4)
-    return head[_APPLICATION_ID_AT:] == APPLICATION_ID.to_bytes(4, "big") or beside(path, ".ballast").exists()
 
 
 def rescue(path: Path, machine: Machine) -> tuple[Path, int]:

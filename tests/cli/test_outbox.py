@@ -181,9 +181,10 @@ def test_a_file_that_is_no_outbox_is_told(tmp_path: Path, here: Any, capfd: pyte
     assert "there is no such file" in capfd.readouterr().err
     notes = tmp_path / "notes.txt"
     notes.write_text("my notes\n" * 100)
-    for command in (["ls"], ["check"], ["vacuum"]):
-        assert here("outbox", command[0], str(notes)) == 1
-        assert "not a database" in capfd.readouterr().err
+    for command, words in (("ls", "not a database"), ("check", "not a database"), ("vacuum", "is no outbox")):
+        assert here("outbox", command, str(notes)) == 1
+        assert words in capfd.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["notes.txt"]
     assert notes.read_text() == "my notes\n" * 100
 
 
