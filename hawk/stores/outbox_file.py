@@ -8,6 +8,7 @@ Blocking, and of one thread: `sqlite` is the port around it. SQL is in `tables`.
 """
 
 import logging
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +32,8 @@ T = TypeVar("T")
 Durability = Literal["power", "process"]
 
 MOST_CHECKED_BYTES = 64 * 1024 * 1024
-"""A file up to this size is looked through when it is opened; a larger one would take too long."""
+"""A file up to this size is looked through when it is opened; a larger one would take too long, and is healed in use."""
+RESCUES_APART_S = 60.0
 _MOST_LOG_BYTES = 16 * 1024 * 1024
 _FULL = (sqlite3.SQLITE_FULL,)
 _PERHAPS_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -50,6 +52,7 @@ class OutboxFile:
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
         self._doubtful: tuple[int, ...] = ()
+        self._no_rescue_before_s = -math.inf
 
     @property
     def path(self) -> Path:
@@ -64,8 +67,7 @@ class OutboxFile:
         self._claim.take(self._machine.clocks().calendar)
         self._ballast = Ballast(self.path)
         try:
-            lost = self._open_or_rescue()
-            recovered = self._recover(lost)
+            recovered = self._open_or_rescue()
         except BaseException:
             self.close()
             raise
@@ -88,12 +90,9 @@ class OutboxFile:
         """Read a page. Damaged rows on the way are set aside. Raises `StoreFailed`."""
         try:
             return self._read(request)
-        except FileError as error:
+        except FileError:
             self._drop_connection()
-            try:
-                return self._read(request)
-            except FileError:
-                raise self._failure(error) from error
+        return self._once_more(lambda: self._read(request))
 
     def close(self) -> None:
         """Close the file and release the lock. Idempotent; never raises."""
@@ -102,32 +101,38 @@ class OutboxFile:
 
     # ----------------------------------------------------------------------------------------- opening
 
-    def _open_or_rescue(self) -> int:
-        """Open the file, whatever it takes. Returns how many messages are known to be lost."""
+    def _open_or_rescue(self) -> Recovered:
+        """Open the file, whatever it takes."""
         take_over(self.path)
         try:
-            self._with_room(self._connect)
-            return self._missing()
+            return self._with_room(self._open_and_look)
         except FileError as error:
             if code_of(error) not in _DAMAGED:
                 raise self._failure(error) from error
-        self._drop_connection()
-        kept, lost = self._rescue()
-        self._connect_or_fail()
-        log_event(logger, logging.ERROR, "outbox was damaged", path=self.path, damaged_file=kept, lost=lost)
-        return lost
-
-    def _rescue(self) -> tuple[Path, int]:
+        lost = self._rescue()
         try:
-            return self._with_room(lambda: rescue(self.path, self._machine))
+            return self._read_recovered(lost)
+        except FileError as error:
+            raise self._failure(error) from error
+
+    def _open_and_look(self) -> Recovered:
+        """Raises sqlite3's errors and `StoreFailed`."""
+        self._connect()
+        return self._read_recovered(self._missing())
+
+    def _rescue(self) -> int:
+        """Put a new file in the place of a damaged one, and open it. Returns how many messages are known to be lost."""
+        self._drop_connection()
+        try:
+            kept, lost = self._with_room(lambda: rescue(self.path, self._machine))
         except (*FileError, OSError) as error:
             raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
-
-    def _connect_or_fail(self) -> None:
+        log_event(logger, logging.ERROR, "outbox was damaged", path=self.path, damaged_file=kept, lost=lost)
         try:
             self._connect()
         except FileError as error:
             raise self._failure(error) from error
+        return lost
 
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""
@@ -154,7 +159,7 @@ class OutboxFile:
         connection, tables = self._present()
         if self.path.stat().st_size > MOST_CHECKED_BYTES:
             return 0
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != ("ok",):
             damaged = sqlite3.DatabaseError(found[0])
             damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -162,12 +167,6 @@ class OutboxFile:
         before = tables.tally
         tables.recount()
         return max(0, before.messages - tables.tally.messages)
-
-    def _recover(self, lost: int) -> Recovered:
-        try:
-            return self._read_recovered(lost)
-        except FileError as error:
-            raise self._failure(error) from error
 
     def _read_recovered(self, lost: int) -> Recovered:
         _, tables = self._present()
@@ -228,13 +227,33 @@ class OutboxFile:
             self._drop_connection()
         if full and changes.insert:
             raise self._failure(error) from error
-        try:
-            self._write(changes)
-        except FileError as again:
-            self._drop_connection()
-            raise self._failure(again) from again
+        self._once_more(lambda: self._write(changes))
         if not full:
             log_event(logger, logging.WARNING, "outbox was reopened", path=self.path, why=str(error))
+
+    def _once_more(self, act: Callable[[], T]) -> T:
+        """What `act` returns, if need be after a rescue. Raises `StoreFailed`."""
+        try:
+            return act()
+        except FileError as error:
+            self._heal(error)
+        try:
+            return act()
+        except FileError as error:
+            self._drop_connection()
+            raise self._failure(error) from error
+
+    def _heal(self, error: Exception) -> None:
+        """Rescue a file of which only its use has shown that it is damaged: not all of a large one is looked at before.
+
+        Where that does not help, it is not tried again for a while. Raises `StoreFailed`.
+        """
+        self._drop_connection()
+        now_s = self._machine.clocks().since_boot_s
+        if code_of(error) not in _DAMAGED or now_s < self._no_rescue_before_s:
+            raise self._failure(error) from error
+        self._no_rescue_before_s = now_s + RESCUES_APART_S
+        self._rescue()
 
     def _shrink_log(self) -> None:
         """Take what the log holds into the file, where deletions need no new room, and the log's own room back."""
