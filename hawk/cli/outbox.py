@@ -285,28 +285,26 @@ def _facts(found: "Found") -> dict[str, object]:
 
 
 def _dead_facts(letter: "Dead") -> dict[str, object]:
-    from datetime import UTC, datetime
-
     facts: dict[str, object] = {"number": letter.number}
-    if letter.record is None:
+    if letter.record is None or letter.death is None:
         facts["damaged"] = True
-    else:
+    if letter.record is not None:
         message = letter.record.message
         facts |= {"topic": message.topic, "qos": message.qos, "payload_bytes": len(message.payload)}
-    died_at = datetime.fromtimestamp(letter.died_at, UTC).isoformat(timespec="seconds")
-    return facts | {
-        "reason": letter.reason,
-        "reason_code": letter.reason_code,
-        "attempts": letter.attempts,
-        "died_at": died_at,
-    }
+    if letter.death is not None:
+        facts |= letter.death._asdict() | {"died_at": _date(letter.death.died_at)}
+    return facts
 
 
 def _damaged_facts(row: "Damaged") -> dict[str, object]:
+    found_at = None if row.found_at is None else _date(row.found_at)
+    return {"number": row.number, "found_at": found_at, "body_bytes": row.body_bytes}
+
+
+def _date(at: float) -> str:
     from datetime import UTC, datetime
 
-    found_at = datetime.fromtimestamp(row.found_at, UTC).isoformat(timespec="seconds")
-    return {"number": row.number, "found_at": found_at, "body_bytes": row.body_bytes}
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _payload_facts(found: "Found | Dead") -> dict[str, object]:

@@ -121,18 +121,26 @@ class OutboxFile:
         return self._read_recovered(self._missing())
 
     def _rescue(self) -> int:
-        """Put a new file in the place of a damaged one, and open it. Returns how many messages are known to be lost."""
+        """Put a new file in the place of a damaged one, and open it. Returns how many messages, dead ones too, are known to be lost."""
         self._drop_connection()
         try:
             kept, lost = self._with_room(lambda: rescue(self.path, self._machine))
         except (*FileError, OSError) as error:
             raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
-        log_event(logger, logging.ERROR, "outbox was damaged", path=self.path, damaged_file=kept, lost=lost)
+        log_event(
+            logger,
+            logging.ERROR,
+            "outbox was damaged",
+            path=self.path,
+            damaged_file=kept,
+            lost=lost.messages,
+            dead_letters_lost=lost.dead,
+        )
         try:
             self._connect()
         except FileError as error:
             raise self._failure(error) from error
-        return lost
+        return sum(lost)
 
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""

@@ -12,20 +12,27 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
-from hawk.stores.rows import RowDamaged, checksum_of, read_body, read_inbound, read_progress
+from hawk.stores.rows import RowDamaged, checksum_of, death_checksum, read_body, read_death, read_inbound, read_progress
 from hawk.stores.schema import PAGE_BYTES, FileError, connect, is_sound, prepare
 from hawk.stores.tables import Tables
 
 _WIDEST_GAP = 1 << 62
 
 
-def rescue(path: Path, machine: Machine) -> tuple[Path, int]:
-    """Put a new file in the place of a damaged one. Returns where the damaged one is, and how many messages are known lost.
+class Lost(NamedTuple):
+    """What is known to have been in a damaged file, and is in the new one no more."""
+
+    messages: int
+    dead: int
+
+
+def rescue(path: Path, machine: Machine) -> tuple[Path, Lost]:
+    """Put a new file in the place of a damaged one. Returns where the damaged one is, and what is known to be lost.
 
     Raises sqlite3's errors and OSError where the new file cannot be written.
     """
@@ -100,8 +107,8 @@ def _graft(path: Path, new: Path, graft: Path) -> None:
         shutil.copyfile(log, beside(graft, "-wal"))
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> int:
-    """Copy all that is sound, in one transaction. Returns how many messages the old sums know of that are not."""
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> Lost:
+    """Copy all that is sound, in one transaction. Returns what the old sums know of that is not."""
     known = _first_row(old, "SELECT messages, size_bytes, last_number, dead, checksum FROM tally")
     new.execute("BEGIN")
     messages = _copy_messages(old, new, machine)
@@ -112,8 +119,7 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
             continue
         new.execute("INSERT OR IGNORE INTO progress VALUES (?, ?, ?, ?, ?)", row)
     new.execute("DELETE FROM progress WHERE number NOT IN (SELECT number FROM message)")
-    for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
-        new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    dead = _copy_dead(old, new, machine)
     for row in _readable(old, "inbound", "key, handled, checksum, fingerprint", number="identifier"):
         try:
             read_inbound(row)
@@ -126,7 +132,9 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
     tables.recount(at_least=known[2] if known is not None and sums_are_sound else 0)
     tables.write_tally()
     new.execute("COMMIT")
-    return max(0, known[0] - messages) if known is not None and sums_are_sound else 0
+    if known is None or not sums_are_sound:
+        return Lost(0, 0)
+    return Lost(max(0, known[0] - messages), max(0, known[3] - dead))
 
 
 def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:
@@ -146,6 +154,23 @@ def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Ma
         if read.latest:
             new.execute("INSERT INTO latest VALUES (?)", (number,))
     return messages
+
+
+def _copy_dead(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:
+    copied, now = 0, machine.clocks()
+    for number, *told, body, checksum in _readable(
+        old, "dead", "reason, reason_code, attempts, died_at, body, checksum"
+    ):
+        try:
+            death = read_death(number, told, checksum)
+            message = read_body(number, body).message
+        except RowDamaged:
+            new.execute("INSERT INTO damaged (number, found_at, body) VALUES (?, ?, ?)", (number, now.calendar, body))
+            continue
+        copied += 1
+        row = (number, *death, message.size_bytes, body, death_checksum(number, death))
+        new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    return copied
 
 
 def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tuple[int, int]) -> None:

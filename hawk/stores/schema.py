@@ -50,6 +50,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         # By which a message is told from another that came under its identifier.
         "ALTER TABLE inbound ADD COLUMN fingerprint INTEGER",
     ),
+    (
+        # Of why and when a dead letter died; its body has its own. NULL: by a hawk that wrote none.
+        "ALTER TABLE dead ADD COLUMN checksum INTEGER",
+    ),
 )
 
 VERSION: Final = len(STEPS)

@@ -176,6 +176,43 @@ def test_vacuum_gives_room_back_and_leaves_a_file_that_hawk_opens(file: OutboxFi
     file.close()
 
 
+DAMAGE = [
+    "died_at = 1e300",
+    "died_at = 'never'",
+    "died_at = -1e18",
+    "reason = x'00ff'",
+    "reason = 'not authorised'",
+    "reason_code = 'x'",
+    "attempts = 1.5",
+    "attempts = 9223372036854775807",
+    "checksum = 'x'",
+]
+IMPLAUSIBLE = DAMAGE[:4] + ["reason_code = 'x'", "attempts = 1.5"]
+
+
+@pytest.mark.parametrize(
+    "damage", [*DAMAGE, *(f"checksum = NULL, {each}" for each in IMPLAUSIBLE), "body = 'x'", "body = 7"]
+)
+def test_a_damaged_dead_letter_is_shown_as_that(file: OutboxFile, outbox: Outbox, damage: str) -> None:
+    file.close()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE dead SET {damage} WHERE number = 2")
+    for command in ("ls", "export"):
+        code, rows, _ = outbox(command, "--dead")
+        assert (code, [row["number"] for row in rows], rows[0]["damaged"]) == (0, [2, 4], True)
+        assert "damaged" not in rows[1]
+    assert outbox("show", "2")[0] == 0
+    code, [found], _ = outbox("check")
+    assert (code, found["problems"]) == (1, ["dead letter 2: does not match its checksum"])
+
+
+def test_a_row_set_aside_that_is_damaged_itself_is_shown(file: OutboxFile, outbox: Outbox) -> None:
+    file.close()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO damaged (number, found_at, body) VALUES (x'00', 1e300, 7)")
+    assert outbox("ls", "--damaged")[:2] == (0, [{"number": None, "found_at": None, "body_bytes": 1}])
+
+
 def test_a_file_that_is_no_outbox_is_told(tmp_path: Path, here: Any, capfd: pytest.CaptureFixture[str]) -> None:
     assert here("outbox", "ls", str(tmp_path / "nowhere.db")) == 1
     assert "there is no such file" in capfd.readouterr().err
