@@ -121,7 +121,7 @@ class OutboxFile:
         return self._read_recovered(self._missing())
 
     def _rescue(self) -> int:
-        """Put a new file in the place of a damaged one, and open it. Returns how many messages, dead ones too, are known to be lost."""
+        """Put a new file in the place of a damaged one, and open it. Returns how many messages are known to be lost."""
         self._drop_connection()
         try:
             kept, lost = self._with_room(lambda: rescue(self.path, self._machine))
@@ -140,7 +140,7 @@ class OutboxFile:
             self._connect()
         except FileError as error:
             raise self._failure(error) from error
-        return sum(lost)
+        return lost.messages + lost.dead
 
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""

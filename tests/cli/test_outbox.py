@@ -75,6 +75,30 @@ def test_ls_for_people_shows_no_payload(file: OutboxFile, here: Any, capfd: pyte
     assert "payload 1" not in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("ls", "-n", "-1"), "-n"),
+        (("show", "99999999999999999999999"), "NUMBER"),
+        (("show", "0"), "NUMBER"),
+        (("show", "9223372036854775808"), "NUMBER"),
+        (("purge", "--dead", "99999999999999999999999"), "NUMBERS"),
+        (("replay", "0"), "NUMBERS"),
+    ],
+)
+def test_a_number_that_none_can_have_is_a_wrong_command(outbox: Outbox, arguments: tuple[str, ...], named: str) -> None:
+    code, rows, told = outbox(*arguments)
+    assert (code, rows) == (2, [])
+    assert named in told
+
+
+def test_the_greatest_number_is_one_like_any_other(outbox: Outbox) -> None:
+    code, _, told = outbox("show", "9223372036854775807")
+    assert code == 1
+    assert "there is no message 9223372036854775807" in told
+    assert outbox("ls", "-n", "0")[:2] == (0, [])
+
+
 def test_ls_goes_through_more_than_one_page(file: OutboxFile, outbox: Outbox) -> None:
     file.commit(Commit(insert=tuple(Record(number, Message("t", b"")) for number in range(7, 1300))))
     assert [row["number"] for row in outbox("ls")[1]] == [1, 3, 5, *range(6, 1300)]
@@ -187,7 +211,7 @@ DAMAGE = [
     "attempts = 9223372036854775807",
     "checksum = 'x'",
 ]
-IMPLAUSIBLE = DAMAGE[:4] + ["reason_code = 'x'", "attempts = 1.5"]
+IMPLAUSIBLE = [*DAMAGE[:4], "reason_code = 'x'", "attempts = 1.5"]
 
 
 @pytest.mark.parametrize(
