@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hawk.errors import StoreFailed
 from hawk.stores.lock import OutboxLock
-from hawk.stores.places import beside
+from hawk.stores.places import beside, identity_of
 from hawk.stores.schema import APPLICATION_ID, FileError, code_of, connect
 
 _TRACES = (".ballast", ".rescued")
@@ -29,6 +29,7 @@ class Claim:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = OutboxLock(path)
+        self._noted: dict[Path, tuple[int, int]] = {}
 
     def take(self, taken_at: float) -> None:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
@@ -52,6 +53,40 @@ class Claim:
     def release(self) -> None:
         """Let others have it. Idempotent."""
         self._lock.release()
+
+    def note_open(self) -> None:
+        """The file and its log, as they are now, are open from here on. Raises OSError."""
+        names = (self.path, beside(self.path, "-wal"))
+        self._noted = {name: found for name in names if (found := identity_of(name)) is not None}
+
+    @property
+    def inode(self) -> int:
+        """That of the file that is open."""
+        return self._noted[self.path][1]
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the files that are open still have their names. Raises OSError."""
+        return all(identity_of(name) == known for name, known in self._noted.items())
+
+    def keep_lock(self, taken_at: float) -> None:
+        """If the lock's file has lost its name, take a new one. Raises `OutboxInUse` if another was faster, `StoreFailed`."""
+        if self._lock.is_in_place:
+            return
+        lock = OutboxLock(self.path)
+        lock.take()
+        self._lock.release()
+        self._lock = lock
+        lock.sign(taken_at)
+
+    def check_vacancy(self) -> None:
+        """Raise `StoreFailed` if what has the file's name now is a file of somebody else. Raises OSError."""
+        found = identity_of(self.path)
+        if found is not None and found != self._noted.get(self.path) and self.path.stat().st_size:
+            raise StoreFailed(
+                f"another file was put in the place of {self.path} while hawk runs on it; move that one away, and hawk writes"
+                " its own there again, or start hawk anew to go on with that one"
+            )
 
     def make_file(self) -> bool:
         """Make sure that there is a file, for nobody else's eyes. True if there was none. Raises `StoreFailed`."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hawk.errors import OutboxInUse, StoreFailed
-from hawk.stores.places import beside
+from hawk.stores.places import beside, identity_of
 
 _MOST_BYTES = 4096
 
@@ -38,6 +38,11 @@ class OutboxLock:
                 raise OutboxInUse(f"{self._outbox} is in use by {holder_of(self._outbox)}; stop it first") from None
             raise StoreFailed(f"{self.path} cannot be locked: {error.strerror}") from error
         self._descriptor = descriptor
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its file still has its name: else another process may take a lock under that."""
+        return self._descriptor is not None and identity_of(self.path) == identity_of(self._descriptor)
 
     def sign(self, taken_at: float) -> None:
         """Write down who holds it."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from hawk.errors import StoreFailed
+from hawk.errors import OutboxInUse, StoreFailed
 from hawk.eventlog import log_event
 from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovered
 from hawk.stores.ballast import Ballast
@@ -22,7 +22,7 @@ from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
 from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
-from hawk.stores.salvage import rescue, take_over
+from hawk.stores.salvage import put_back, rescue, take_over
 from hawk.stores.schema import FileError, check_tables, code_of, connect, prepare
 from hawk.stores.tables import Tables
 
@@ -80,10 +80,16 @@ class OutboxFile:
         if changes.insert and not (self._ballast.stands or self._ballast.put()):
             # What room there is stays for deletions.
             raise StoreFailed("no space left on device: the outbox takes nothing new until there is room again")
+        self._stay_in_place()
         try:
             self._write(changes)
         except FileError as error:
             self._write_anew(changes, error)
+        try:
+            self._stay_in_place()
+        except StoreFailed:
+            self._doubt(changes)
+            raise
         self._doubtful = ()
 
     def page(self, request: ReadPage) -> Page:
@@ -96,6 +102,10 @@ class OutboxFile:
 
     def close(self) -> None:
         """Close the file and release the lock. Idempotent; never raises."""
+        try:
+            self._stay_in_place()
+        except StoreFailed as failed:
+            log_event(logger, logging.ERROR, "outbox is lost", path=self.path, why=str(failed))
         self._drop_connection()
         self._claim.release()
 
@@ -155,6 +165,13 @@ class OutboxFile:
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
+        self._note_open()
+
+    def _note_open(self) -> None:
+        try:
+            self._claim.note_open()
+        except OSError as error:
+            raise StoreFailed(f"{self.path}: {error.strerror}") from error
 
     def _sync_directory(self) -> None:
         try:
@@ -225,7 +242,7 @@ class OutboxFile:
 
         What of the failed attempt reached the disk nobody knows: the first thing of the next one is to undo it.
         """
-        self._doubtful += tuple(record.number for record in changes.insert)
+        self._doubt(changes)
         full = code_of(error) in _FULL
         if full or getattr(error, "sqlite_errorcode", 0) in _PERHAPS_FULL:
             self._ballast.give_up()
@@ -262,6 +279,35 @@ class OutboxFile:
             raise self._failure(error) from error
         self._no_rescue_before_s = now_s + RESCUES_APART_S
         self._rescue()
+
+    def _doubt(self, changes: Commit) -> None:
+        self._doubtful += tuple(record.number for record in changes.insert)
+
+    def _stay_in_place(self) -> None:
+        """If somebody took the file, its log or its lock from its place, write all that is open there again.
+
+        So nothing that is kept goes with it, and nothing is accepted that the next hawk would not find. Not to be saved is
+        what a crash takes before this was called, and what is open when hawk ends while another file is in that place.
+        Raises `StoreFailed`.
+        """
+        if self._connection is None:
+            return
+        try:
+            self._claim.keep_lock(self._machine.clocks().calendar)
+            if self._claim.is_in_place:
+                return
+            self._claim.check_vacancy()
+            put_back(self.path, self._connection, self._claim.inode, self._machine)
+            log_event(logger, logging.ERROR, "outbox was gone from its place", path=self.path)
+            self._drop_connection()
+            self._connect()
+        except OutboxInUse as error:
+            raise StoreFailed(str(error)) from error
+        except (*FileError, OSError) as error:
+            raise StoreFailed(
+                f"{self.path} was taken from its place while hawk runs on it, and cannot be written there again: {error}"
+            ) from error
+        self._ballast.put()
 
     def _shrink_log(self) -> None:
         """Take what the log holds into the file, where deletions need no new room, and the log's own room back."""

@@ -1,4 +1,5 @@
-"""A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one.
+"""A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one. So does what is open
+of a file that was taken from its place.
 
 Rows are read on both sides of what cannot be read, and only those that match their checksum are taken. Where the file does
 not even know its tables any more, it is read with the first page of a new one, whose tables begin on the same pages. Every
@@ -9,17 +10,19 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hawk.core.topics import validate_filter
+from hawk.errors import MessageInvalid
 from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
 from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import RowDamaged, checksum_of, death_checksum, read_body, read_death, read_inbound, read_progress
 from hawk.stores.schema import PAGE_BYTES, FileError, connect, is_sound, prepare
-from hawk.stores.tables import Tables
+from hawk.stores.tables import Tables, roll_back
 
 _WIDEST_GAP = 1 << 62
 
@@ -36,18 +39,51 @@ def rescue(path: Path, machine: Machine) -> tuple[Path, Lost]:
 
     Raises sqlite3's errors and OSError where the new file cannot be written.
     """
+    inode = path.stat().st_ino
+    unfinished = _prepared(path)
+    with _legible(path, unfinished) as old:
+        return _replace(path, unfinished, old, inode, machine)
+
+
+def put_back(path: Path, connection: sqlite3.Connection, inode: int, machine: Machine) -> None:
+    """Write all that is open there to a new file at `path`, from where its own file, of that inode, was taken away.
+
+    Raises sqlite3's errors and OSError where that cannot be written.
+    """
+    unfinished = _prepared(path)
+    _lock_out_writers(connection)
+    try:
+        kept, _ = _replace(path, unfinished, connection, inode, machine)
+    finally:
+        roll_back(connection)
+    # What was left there is in the new file, too.
+    for ending in ("", "-wal"):
+        beside(kept, ending).unlink(missing_ok=True)
+
+
+def _prepared(path: Path) -> Path:
+    """A new file with empty tables, of which nobody takes notice yet."""
     unfinished = beside(path, ".rescuing")
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     with closing(connect(unfinished)) as new:
         prepare(new)
-        inodes = (path.stat().st_ino, unfinished.stat().st_ino)
-        with _legible(path, unfinished) as old:
-            lost = _copy(old, new, machine, inodes=inodes)
+    return unfinished
+
+
+def _replace(path: Path, unfinished: Path, old: sqlite3.Connection, inode: int, machine: Machine) -> tuple[Path, Lost]:
+    with closing(connect(unfinished)) as new:
+        lost = _copy(old, new, machine, inodes=(inode, unfinished.stat().st_ino))
     unfinished.rename(beside(path, ".rescued"))
     kept = take_over(path)
     assert kept is not None, "the rescued file has just been put there"
     return kept, lost
+
+
+def _lock_out_writers(connection: sqlite3.Connection) -> None:
+    """What the inbox wrote to the old file while it is copied would be in neither: it writes to the new one instead."""
+    with suppress(*FileError):
+        connection.execute("BEGIN IMMEDIATE")
 
 
 def take_over(path: Path) -> Path | None:
@@ -69,6 +105,7 @@ def take_over(path: Path) -> Path | None:
 def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
     """The damaged file, open for reading: as it is if it knows its tables, else a copy of it that does."""
     with closing(connect(path)) as old:
+        _lock_out_writers(old)
         old.execute("PRAGMA query_only = ON")
         if _knows_its_tables(old):
             yield old
@@ -126,6 +163,9 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
         except RowDamaged:
             continue
         new.execute("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", row)
+    for row in _readable(old, "damaged", "number, found_at, body", number="found"):
+        new.execute("INSERT OR IGNORE INTO damaged (number, found_at, body) VALUES (?, ?, ?)", row[1:])
+    _copy_filters(old, new)
     _copy_identity(old, new, inodes)
     sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
     tables = Tables(new, machine.clocks)
@@ -171,6 +211,13 @@ def _copy_dead(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machin
         row = (number, *death, message.size_bytes, body, death_checksum(number, death))
         new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     return copied
+
+
+def _copy_filters(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """They have no checksum. What is none is left out, for no broker takes it."""
+    for _, text in _readable(old, "subscribed", "filter", number="rowid"):
+        with suppress(MessageInvalid):
+            new.execute("INSERT OR IGNORE INTO subscribed VALUES (?)", (validate_filter(text),))
 
 
 def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tuple[int, int]) -> None:
