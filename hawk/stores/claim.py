@@ -35,12 +35,12 @@ class Claim:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
         self.path = Path(os.path.realpath(self.path))
         self._lock = OutboxLock(self.path)
-        if not self._lock.path.exists():
+        if not os.path.exists(self._lock.path):
             try:
                 check_file(self.path)
             except StoreFailed:
                 # Somebody else may be about to make an outbox: then the lock is there by now.
-                if not self._lock.path.exists():
+                if not os.path.exists(self._lock.path):
                     raise
         self._lock.take()
         try:

@@ -16,14 +16,14 @@ from typing import Literal, TypeVar
 
 from hawk.errors import OutboxInUse, StoreFailed
 from hawk.eventlog import log_event
-from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovered
+from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.stores.ballast import Ballast
 from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
-from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
+from hawk.stores.recovery import count_missing, read_recovered
 from hawk.stores.salvage import put_back, rescue, take_over
-from hawk.stores.schema import FileError, check_tables, code_of, connect, prepare
+from hawk.stores.schema import FileError, check_tables, code_of, connect, mark, prepare
 from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
@@ -31,8 +31,6 @@ logger = logging.getLogger("hawk.store")
 T = TypeVar("T")
 Durability = Literal["power", "process"]
 
-MOST_CHECKED_BYTES = 64 * 1024 * 1024
-"""A file up to this size is looked through when it is opened; a larger one would take too long, and is healed in use."""
 RESCUES_APART_S = 60.0
 _MOST_LOG_BYTES = 16 * 1024 * 1024
 _FULL = (sqlite3.SQLITE_FULL,)
@@ -113,12 +111,14 @@ class OutboxFile:
 
     def _open_or_rescue(self) -> Recovered:
         """Open the file, whatever it takes."""
-        take_over(self.path)
         try:
+            take_over(self.path)
             return self._with_room(self._open_and_look)
         except FileError as error:
             if code_of(error) not in _DAMAGED:
                 raise self._failure(error) from error
+        except OSError as error:
+            raise self._failure(error) from error
         lost = self._rescue()
         try:
             return self._read_recovered(lost)
@@ -128,7 +128,8 @@ class OutboxFile:
     def _open_and_look(self) -> Recovered:
         """Raises sqlite3's errors and `StoreFailed`."""
         self._connect()
-        return self._read_recovered(self._missing())
+        connection, tables = self._present()
+        return self._read_recovered(count_missing(connection, tables, self.path.stat().st_size))
 
     def _rescue(self) -> int:
         """Put a new file in the place of a damaged one, and open it. Returns how many messages are known to be lost."""
@@ -157,12 +158,12 @@ class OutboxFile:
         is_new = self._claim.make_file()
         connection = self._connection = connect(self.path)
         connection.execute("PRAGMA cell_size_check = ON")
-        # Before there is a log: so the file itself says what it is, wherever hawk is killed.
-        if prepare(connection) and is_new:
-            self._sync_directory()
+        mark(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
+        if prepare(connection) and is_new:
+            self._sync_directory()
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
         self._note_open()
@@ -179,54 +180,13 @@ class OutboxFile:
         except OSError as error:
             raise StoreFailed(f"{self.path.parent}: {error.strerror}") from error
 
-    def _missing(self) -> int:
-        """How many messages the sums know of that are not there; raises sqlite3's error for a damaged file."""
-        connection, tables = self._present()
-        if self.path.stat().st_size > MOST_CHECKED_BYTES:
-            return 0
-        found = connection.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != ("ok",):
-            damaged = sqlite3.DatabaseError(found[0])
-            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damaged
-        before = tables.tally
-        tables.recount()
-        return max(0, before.messages - tables.tally.messages)
-
     def _read_recovered(self, lost: int) -> Recovered:
         _, tables = self._present()
-        under_way = tables.pages.under_way()
-        after = under_way[-1].number if under_way else 0
-        latest = tables.pages.latest_behind(after)
-        damaged = [number for number, record in (*under_way, *latest) if record is None]
-        self._set_aside(damaged)
-        sound = _sound(under_way)
-        known = tables.read_identity()
-        identity, place = known if known is not None else (None, None)
-        copied = place is not None and not self._is_here(*place)
-        return Recovered(
-            identity=None if copied else identity,
-            under_way=tuple(sound),
-            queued=tables.tally.messages - len(sound),
-            queued_bytes=tables.tally.size_bytes - sum(record.message.size_bytes for record in sound),
-            last_number=tables.tally.last_number,
-            damaged=lost + len(damaged),
-            dead=tables.tally.dead,
-            latest=tuple(
-                LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
-                for record in _sound(latest)
-            ),
-            next_expiry_s=tables.pages.next_expiry_s(after),
-            copied=copied,
-        )
+        return read_recovered(tables, lost=lost, here=self._place(), set_aside=self._set_aside)
 
     def _place(self) -> tuple[str, str]:
         """Where the file is: on which machine, and which file of it."""
         return self._machine.machine_id, str(self.path.stat().st_ino)
-
-    def _is_here(self, machine_id: str, inode: str) -> bool:
-        here, own = self._place()
-        return inode == own and (not machine_id or not here or machine_id == here)
 
     # ----------------------------------------------------------------------------------------- trouble
 
@@ -367,7 +327,3 @@ class OutboxFile:
 
     def _failure(self, error: Exception) -> StoreFailed:
         return StoreFailed(f"{self.path}: {error}")
-
-
-def _sound(found: list[Found]) -> list[Record]:
-    return [record for _, record in found if record is not None]

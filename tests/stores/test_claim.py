@@ -91,6 +91,12 @@ def test_what_is_no_outbox_is_refused_and_nothing_is_touched(tmp_path: Path, ope
     assert state_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("length", [300, 255, 249])
+def test_a_name_that_is_too_long_is_told(tmp_path: Path, opened: Open, length: int) -> None:
+    with pytest.raises(StoreFailed, match="File name too long"):
+        opened(tmp_path / ("x" * length))
+
+
 @pytest.mark.parametrize("make", [notes, database])
 def test_upkeep_touches_nothing_else_either(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = tmp_path / "theirs"

@@ -12,7 +12,7 @@ import pytest
 from hawk.core.expiry import Clocks
 from hawk.errors import StoreFailed
 from hawk.messages import Commit, Progress, ReadPage, Record
-from hawk.stores import outbox_file
+from hawk.stores import recovery
 from hawk.stores.machine import Machine
 from hawk.stores.outbox_file import RESCUES_APART_S, OutboxFile
 from hawk.values import Message, Stage
@@ -24,7 +24,7 @@ MESSAGES = 400
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is too large to be looked through when it is opened."""
-    monkeypatch.setattr(outbox_file, "MOST_CHECKED_BYTES", 0)
+    monkeypatch.setattr(recovery, "MOST_CHECKED_BYTES", 0)
 
 
 def fill(opened: Open) -> None:
@@ -120,6 +120,18 @@ def test_a_large_file_is_opened_although_what_it_is_asked_first_is_damaged(
     assert recovered.damaged == on_it
     assert len(recovered.under_way) + recovered.queued == MESSAGES - on_it
     assert len(told(caplog)) == 1
+
+
+@pytest.mark.usefixtures("large")
+def test_what_the_inbox_needs_is_healed_in_a_large_file_too(path: Path, opened: Open, caplog: Any) -> None:
+    fill(opened)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executemany("INSERT INTO subscribed VALUES (?)", [("a/#",), ("no/#/filter",)])
+    flip_in_index(path, "sqlite_autoindex_subscribed_1")
+    opened().file.close()
+    assert len(told(caplog)) == 1
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT filter FROM subscribed").fetchall() == [("a/#",)]
 
 
 class SlowMachine(Machine):
