@@ -29,7 +29,7 @@ class Claim:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = OutboxLock(path)
-        self._noted: dict[Path, tuple[int, int]] = {}
+        self._noted: dict[str, tuple[int, int]] = {}
 
     def take(self, taken_at: float) -> None:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
@@ -56,33 +56,35 @@ class Claim:
 
     def note_open(self) -> None:
         """The file and its log, as they are now, are open from here on. Raises OSError."""
-        names = (self.path, beside(self.path, "-wal"))
-        self._noted = {name: found for name in names if (found := identity_of(name)) is not None}
+        noted = {str(name): identity_of(name) for name in (self.path, beside(self.path, "-wal"))}
+        noted[str(self._lock.path)] = self._lock.identity
+        self._noted = {name: identity for name, identity in noted.items() if identity is not None}
 
     @property
     def inode(self) -> int:
         """That of the file that is open."""
-        return self._noted[self.path][1]
+        return self._noted[str(self.path)][1]
 
-    @property
     def is_in_place(self) -> bool:
-        """Whether the files that are open still have their names. Raises OSError."""
+        """Whether what is open, the lock too, still has its names. Raises OSError."""
         return all(identity_of(name) == known for name, known in self._noted.items())
 
     def keep_lock(self, taken_at: float) -> None:
         """If the lock's file has lost its name, take a new one. Raises `OutboxInUse` if another was faster, `StoreFailed`."""
-        if self._lock.is_in_place:
+        if identity_of(self._lock.path) == self._lock.identity:
             return
         lock = OutboxLock(self.path)
         lock.take()
         self._lock.release()
         self._lock = lock
         lock.sign(taken_at)
+        if lock.identity is not None:
+            self._noted[str(lock.path)] = lock.identity
 
     def check_vacancy(self) -> None:
         """Raise `StoreFailed` if what has the file's name now is a file of somebody else. Raises OSError."""
         found = identity_of(self.path)
-        if found is not None and found != self._noted.get(self.path) and self.path.stat().st_size:
+        if found is not None and found != self._noted.get(str(self.path)) and self.path.stat().st_size:
             raise StoreFailed(
                 f"another file was put in the place of {self.path} while hawk runs on it; move that one away, and hawk writes"
                 " its own there again, or start hawk anew to go on with that one"

@@ -40,9 +40,9 @@ class OutboxLock:
         self._descriptor = descriptor
 
     @property
-    def is_in_place(self) -> bool:
-        """Whether its file still has its name: else another process may take a lock under that."""
-        return self._descriptor is not None and identity_of(self.path) == identity_of(self._descriptor)
+    def identity(self) -> tuple[int, int] | None:
+        """Which file it is that is locked, whether or not it still has its name. None: none is."""
+        return None if self._descriptor is None else identity_of(self._descriptor)
 
     def sign(self, taken_at: float) -> None:
         """Write down who holds it."""

@@ -253,8 +253,10 @@ class OutboxFile:
         if self._connection is None:
             return
         try:
+            if self._claim.is_in_place():
+                return
             self._claim.keep_lock(self._machine.clocks().calendar)
-            if self._claim.is_in_place:
+            if self._claim.is_in_place():
                 return
             self._claim.check_vacancy()
             put_back(self.path, self._connection, self._claim.inode, self._machine)

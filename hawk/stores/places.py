@@ -9,7 +9,7 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
-def identity_of(file: Path | int) -> tuple[int, int] | None:
+def identity_of(file: Path | str | int) -> tuple[int, int] | None:
     """Which file it is that has this name, or is open; None if there is none. Raises OSError."""
     try:
         status = os.stat(file)

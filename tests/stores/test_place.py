@@ -112,7 +112,7 @@ def test_what_goes_away_during_a_commit_is_there_when_that_returns(
     path: Path, tmp_path: Path, opened: Open, calendar: Any, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     outbox = filled(opened)
-    moments = iter([lambda: None, lambda: AWAY[what](path)])  # before the transaction, and in it
+    moments = iter([lambda: AWAY[what](path)])  # in the transaction
 
     def now() -> float:
         next(moments, lambda: None)()
@@ -150,7 +150,7 @@ def test_a_file_of_somebody_else_is_left_alone_and_nothing_is_accepted_until_it_
 def test_a_refused_message_is_undone(path: Path, opened: Open, calendar: Any, monkeypatch: Any) -> None:
     """The other file came after the look at the place, so the message was written, to a file without a name."""
     outbox = filled(opened)
-    moments = iter([lambda: None, lambda: (path.unlink(), path.write_text("a backup"))])
+    moments = iter([lambda: (path.unlink(), path.write_text("a backup"))])
 
     def now() -> float:
         next(moments, lambda: None)()
