@@ -40,8 +40,7 @@ def rescue(path: Path, machine: Machine) -> tuple[Path, Lost]:
     Raises sqlite3's errors and OSError where the new file cannot be written.
     """
     inode = path.stat().st_ino
-    unfinished = _prepared(path)
-    with _legible(path, unfinished) as old:
+    with _unfinished(path) as unfinished, _legible(path, unfinished) as old:
         return _replace(path, unfinished, old, inode, machine)
 
 
@@ -50,25 +49,29 @@ def put_back(path: Path, connection: sqlite3.Connection, inode: int, machine: Ma
 
     Raises sqlite3's errors and OSError where that cannot be written.
     """
-    unfinished = _prepared(path)
-    _lock_out_writers(connection)
-    try:
-        kept, _ = _replace(path, unfinished, connection, inode, machine)
-    finally:
-        roll_back(connection)
+    with _unfinished(path) as unfinished:
+        _lock_out_writers(connection)
+        try:
+            kept, _ = _replace(path, unfinished, connection, inode, machine)
+        finally:
+            roll_back(connection)
     # What was left there is in the new file, too.
     for ending in ("", "-wal"):
         beside(kept, ending).unlink(missing_ok=True)
 
 
-def _prepared(path: Path) -> Path:
-    """A new file with empty tables, of which nobody takes notice yet."""
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A new file with empty tables, of which nobody takes notice until it has another name. Without one it goes again."""
     unfinished = beside(path, ".rescuing")
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    with closing(connect(unfinished)) as new:
-        prepare(new)
-    return unfinished
+    try:
+        with closing(connect(unfinished)) as new:
+            prepare(new)
+        yield unfinished
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _replace(path: Path, unfinished: Path, old: sqlite3.Connection, inode: int, machine: Machine) -> tuple[Path, Lost]:

@@ -175,6 +175,19 @@ def test_without_a_directory_nothing_is_accepted_and_with_one_it_goes_on(path: P
     assert opened().numbers() == [2, 3, 4, 6]
 
 
+def test_where_it_cannot_be_written_again_nothing_half_made_is_left(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    obstacle = beside(path, ".rescued")
+    obstacle.mkdir()
+    with pytest.raises(StoreFailed, match=r"cannot be written there again: .*rescued"):
+        outbox.put(6)
+    assert sorted(path.parent.iterdir()) == [beside(path, ending) for ending in (".ballast", ".lock", ".rescued")]
+    obstacle.rmdir()
+    outbox.put(6)
+    assert outbox.numbers() == [2, 3, 4, 6]
+
+
 def test_a_lock_that_was_removed_is_taken_again(path: Path, opened: Open) -> None:
     outbox = filled(opened)
     remove(path, ".lock")
