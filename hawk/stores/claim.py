@@ -56,8 +56,12 @@ class Claim:
 
     def note_open(self) -> None:
         """The file and its log, as they are now, are open from here on. Raises OSError."""
-        noted = {str(name): identity_of(name) for name in (self.path, beside(self.path, "-wal"))}
-        noted[str(self._lock.path)] = self._lock.identity
+        file, log = self.path.stat(), beside(self.path, "-wal")
+        noted = {
+            str(self.path): (file.st_dev, file.st_ino),
+            str(log): identity_of(log),
+            str(self._lock.path): self._lock.identity,
+        }
         self._noted = {name: identity for name, identity in noted.items() if identity is not None}
 
     @property

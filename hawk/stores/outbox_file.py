@@ -148,7 +148,7 @@ class OutboxFile:
             dead_letters_lost=lost.dead,
         )
         try:
-            self._connect()
+            self._reopen()
         except FileError as error:
             raise self._failure(error) from error
         return lost.messages + lost.dead
@@ -186,7 +186,7 @@ class OutboxFile:
 
     def _place(self) -> tuple[str, str]:
         """Where the file is: on which machine, and which file of it."""
-        return self._machine.machine_id, str(self.path.stat().st_ino)
+        return self._machine.machine_id, str(self._claim.inode)
 
     # ----------------------------------------------------------------------------------------- trouble
 
@@ -262,7 +262,7 @@ class OutboxFile:
             put_back(self.path, self._connection, self._claim.inode, self._machine)
             log_event(logger, logging.ERROR, "outbox was gone from its place", path=self.path)
             self._drop_connection()
-            self._connect()
+            self._reopen()
         except OutboxInUse as error:
             raise StoreFailed(str(error)) from error
         except (*FileError, OSError) as error:

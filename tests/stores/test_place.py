@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,19 @@ async def test_the_inbox_goes_on_in_the_file_that_the_outbox_has_put_there(path:
     await outbox.aclose()
     assert sorted(recovered.records) == [InboxRecord(2, "k2"), InboxRecord(3, "k3")]
     assert recovered.filters == ("a/#", "b")
+
+
+def test_what_was_written_there_again_and_could_not_be_opened_is_opened_by_the_next_commit(
+    path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    monkeypatch.setattr("hawk.stores.outbox_file.check_tables", fail)
+    with pytest.raises(StoreFailed, match="disk I/O error"):
+        outbox.put(6)
+    monkeypatch.undo()
+    outbox.put(6)
+    assert outbox.numbers() == [2, 3, 4, 6]
