@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from hawk.clock import SystemWallClock
 from hawk.core.expiry import Clocks
 from hawk.errors import StoreFailed
-from hawk.messages import Commit, Progress, ReadPage, Record
+from hawk.messages import Commit, InboxCommit, InboxRecord, InboxRecovered, Progress, ReadPage, Record
 from hawk.stores import recovery
 from hawk.stores.machine import Machine
 from hawk.stores.outbox_file import RESCUES_APART_S, OutboxFile
+from hawk.stores.sqlite import SQLiteStore
+from hawk.stores.sqlite_inbox import SQLiteInboxStore
 from hawk.values import Message, Stage
 
 Open = Callable[..., Any]
@@ -167,3 +170,25 @@ def test_a_file_that_cannot_be_rescued_is_left_alone_for_a_while_and_healed_late
     assert len(told(caplog)) == 1
     assert len(file.page(ReadPage(0, 1000, 1 << 30)).records) == MESSAGES - 2
     file.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("large")
+async def test_the_inbox_goes_on_in_the_rescued_file(path: Path, opened: Open) -> None:
+    fill(opened)
+    flip_in_index(path)
+    outbox, inbox = SQLiteStore(path, wall_clock=SystemWallClock()), SQLiteInboxStore(path)
+    await outbox.open()
+    await inbox.open()
+    await inbox.commit(InboxCommit(insert=(InboxRecord(1, "k1"),), join=("a/#",)))
+    await outbox.commit(Commit(delete=(MESSAGES - 9,)))
+    assert path.with_name("outbox.db.damaged-1").exists()
+    await inbox.commit(InboxCommit(insert=(InboxRecord(2, "k2"),)))
+    await inbox.aclose()
+    await outbox.aclose()
+
+    await outbox.open()
+    recovered = await inbox.open()
+    await inbox.aclose()
+    await outbox.aclose()
+    assert recovered == InboxRecovered((InboxRecord(1, "k1"), InboxRecord(2, "k2")), ("a/#",))
