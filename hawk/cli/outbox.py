@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from hawk.cli.connection_options import DEFAULT_OUTPUT, OutputOptions
 from hawk.cli.exit_codes import ExitCode
@@ -26,6 +27,7 @@ outbox_app = App(name="outbox", help="Look into an outbox file, and tidy it up."
 DeadFlag = Annotated[bool, Parameter(name="--dead", negative="", show_default=False)]
 DamagedFlag = Annotated[bool, Parameter(name="--damaged", negative="", show_default=False)]
 WaitingFlag = Annotated[bool, Parameter(name="--waiting", negative="", show_default=False)]
+MessageNumber = Annotated[int, Parameter(validator=Number(gte=1, lt=1 << 63))]
 AllFlag = Annotated[bool, Parameter(name="--all", negative="", show_default=False)]
 
 
@@ -36,7 +38,7 @@ def ls(
     *,
     dead: DeadFlag = False,
     damaged: DamagedFlag = False,
-    limit: Annotated[int | None, Parameter(name=["--limit", "-n"])] = None,
+    limit: Annotated[int | None, Parameter(name=["--limit", "-n"], validator=Number(gte=0))] = None,
     output: OutputOptions = DEFAULT_OUTPUT,
 ) -> int:
     """List what is in an outbox, oldest first, without payloads. Also while hawk runs.
@@ -73,7 +75,7 @@ def ls(
 
 
 @outbox_app.command
-def show(file: Path, number: int, /, *, output: OutputOptions = DEFAULT_OUTPUT) -> int:
+def show(file: Path, number: MessageNumber, /, *, output: OutputOptions = DEFAULT_OUTPUT) -> int:
     """Show one message or dead letter with its payload. Also while hawk runs.
 
     Parameters
@@ -148,7 +150,9 @@ def check(file: Path, /, *, output: OutputOptions = DEFAULT_OUTPUT) -> int:
 
 
 @outbox_app.command
-def replay(file: Path, /, *numbers: int, every: AllFlag = False, output: OutputOptions = DEFAULT_OUTPUT) -> int:
+def replay(
+    file: Path, /, *numbers: MessageNumber, every: AllFlag = False, output: OutputOptions = DEFAULT_OUTPUT
+) -> int:
     """Put dead letters back behind what waits, with their whole time to live. Not while hawk runs.
 
     Parameters
@@ -174,7 +178,7 @@ def replay(file: Path, /, *numbers: int, every: AllFlag = False, output: OutputO
 def purge(
     file: Path,
     /,
-    *numbers: int,
+    *numbers: MessageNumber,
     dead: DeadFlag = False,
     damaged: DamagedFlag = False,
     waiting: WaitingFlag = False,
@@ -285,28 +289,26 @@ def _facts(found: "Found") -> dict[str, object]:
 
 
 def _dead_facts(letter: "Dead") -> dict[str, object]:
-    from datetime import UTC, datetime
-
     facts: dict[str, object] = {"number": letter.number}
-    if letter.record is None:
+    if letter.record is None or letter.death is None:
         facts["damaged"] = True
-    else:
+    if letter.record is not None:
         message = letter.record.message
         facts |= {"topic": message.topic, "qos": message.qos, "payload_bytes": len(message.payload)}
-    died_at = datetime.fromtimestamp(letter.died_at, UTC).isoformat(timespec="seconds")
-    return facts | {
-        "reason": letter.reason,
-        "reason_code": letter.reason_code,
-        "attempts": letter.attempts,
-        "died_at": died_at,
-    }
+    if letter.death is not None:
+        facts |= letter.death._asdict() | {"died_at": _date(letter.death.died_at)}
+    return facts
 
 
 def _damaged_facts(row: "Damaged") -> dict[str, object]:
+    found_at = None if row.found_at is None else _date(row.found_at)
+    return {"number": row.number, "found_at": found_at, "body_bytes": row.body_bytes}
+
+
+def _date(at: float) -> str:
     from datetime import UTC, datetime
 
-    found_at = datetime.fromtimestamp(row.found_at, UTC).isoformat(timespec="seconds")
-    return {"number": row.number, "found_at": found_at, "body_bytes": row.body_bytes}
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
 
 
 def _payload_facts(found: "Found | Dead") -> dict[str, object]:

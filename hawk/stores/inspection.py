@@ -4,7 +4,7 @@ Blocking; for the command line, and not for an event loop. `upkeep` is for chang
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -14,32 +14,32 @@ from hawk.core.expiry import Clocks
 from hawk.errors import StoreFailed
 from hawk.messages import Identity, Record
 from hawk.stores.pages import Found
-from hawk.stores.rows import RowDamaged, read_body
+from hawk.stores.rows import Death, RowDamaged, is_date, read_body, read_death
 from hawk.stores.schema import VERSION, FileError, connect, version_of
 from hawk.stores.tables import Tables, Tally
 
 ROWS_AT_ONCE = 500
-_DEAD = "SELECT number, body, reason, reason_code, attempts, died_at FROM dead WHERE number > ? ORDER BY number LIMIT ?"
+_DEAD = (
+    "SELECT number, body, reason, reason_code, attempts, died_at, checksum FROM dead"
+    " WHERE number > ? ORDER BY number LIMIT ?"
+)
 
 T = TypeVar("T")
 
 
 class Dead(NamedTuple):
-    """A dead letter: the message, why nobody got it, how often it was sent, and when it was given up."""
+    """A dead letter: the message, and what became of it. What does not match its checksum is None."""
 
     number: int
     record: Record | None
-    reason: str
-    reason_code: int
-    attempts: int
-    died_at: float
+    death: Death | None
 
 
 class Damaged(NamedTuple):
-    """What is left of a row that was set aside."""
+    """What is left of a row that was set aside. None: this row is damaged itself."""
 
     number: int | None
-    found_at: float
+    found_at: float | None
     body_bytes: int
 
 
@@ -66,14 +66,14 @@ class Inspection:
 
     def dead(self) -> Iterator[Dead]:
         """Every dead letter, oldest first."""
-        for number, body, *rest in _in_turns(self._dead_behind):
-            yield Dead(number, self._record(number, body), *rest)
+        for number, body, *told, checksum in _in_turns(self._dead_behind):
+            yield Dead(number, self._record(number, body), _death(number, told, checksum))
 
     def damaged(self) -> Iterator[Damaged]:
         """Every row that was set aside, in the order in which they were found."""
         query = "SELECT number, found_at, coalesce(length(body), 0) FROM damaged ORDER BY found"
         for row in self._connection.execute(query).fetchall():
-            yield Damaged(*row)
+            yield Damaged(row[0] if isinstance(row[0], int) else None, row[1] if is_date(row[1]) else None, row[2])
 
     def find(self, number: int) -> Found | Dead | None:
         """The message of that number, wherever it is; None if there is none."""
@@ -112,7 +112,7 @@ class Inspection:
                 size_bytes += record.message.size_bytes
         for letter in self.dead():
             dead += 1
-            if letter.record is None:
+            if letter.record is None or letter.death is None:
                 problems.append(f"dead letter {letter.number}: does not match its checksum")
         tally, _ = self.sums()
         counted = tally._replace(messages=messages, size_bytes=size_bytes, dead=dead)
@@ -132,6 +132,13 @@ class Inspection:
         except RowDamaged:
             return None
         return Record(number, read.message, latest=read.latest)
+
+
+def _death(number: int, told: Sequence[Any], checksum: object) -> Death | None:
+    try:
+        return read_death(number, told, checksum)
+    except RowDamaged:
+        return None
 
 
 @contextmanager

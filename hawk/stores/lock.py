@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hawk.errors import OutboxInUse, StoreFailed
-from hawk.stores.places import beside
+from hawk.stores.places import beside, identity_of
 
 _MOST_BYTES = 4096
 
@@ -22,7 +22,7 @@ class OutboxLock:
         self.path = beside(outbox, ".lock")
         self._descriptor: int | None = None
 
-    def take(self, taken_at: float) -> None:
+    def take(self) -> None:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -38,14 +38,24 @@ class OutboxLock:
                 raise OutboxInUse(f"{self._outbox} is in use by {holder_of(self._outbox)}; stop it first") from None
             raise StoreFailed(f"{self.path} cannot be locked: {error.strerror}") from error
         self._descriptor = descriptor
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """Which file it is that is locked, whether or not it still has its name. None: none is."""
+        return None if self._descriptor is None else identity_of(self._descriptor)
+
+    def sign(self, taken_at: float) -> None:
+        """Write down who holds it."""
+        if self._descriptor is None:
+            return
         held = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.fromtimestamp(taken_at, UTC).isoformat(timespec="seconds"),
         }
         try:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(held).encode() + b"\n", 0)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, json.dumps(held).encode() + b"\n", 0)
         except OSError:
             # On a full disk the lock holds without the words.
             return

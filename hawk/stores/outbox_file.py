@@ -8,22 +8,22 @@ Blocking, and of one thread: `sqlite` is the port around it. SQL is in `tables`.
 """
 
 import logging
-import os
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from hawk.errors import StoreFailed
+from hawk.errors import OutboxInUse, StoreFailed
 from hawk.eventlog import log_event
-from hawk.messages import Commit, LatestRecord, Page, ReadPage, Record, Recovered
+from hawk.messages import Commit, Page, ReadPage, Recovered
 from hawk.stores.ballast import Ballast
-from hawk.stores.lock import OutboxLock
+from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
-from hawk.stores.pages import Found
 from hawk.stores.places import sync_directory
-from hawk.stores.salvage import is_outbox, rescue, take_over
-from hawk.stores.schema import FileError, check_tables, code_of, connect, prepare
+from hawk.stores.recovery import count_missing, read_recovered
+from hawk.stores.salvage import put_back, rescue, take_over
+from hawk.stores.schema import FileError, check_tables, code_of, connect, mark, prepare
 from hawk.stores.tables import Tables
 
 logger = logging.getLogger("hawk.store")
@@ -31,8 +31,7 @@ logger = logging.getLogger("hawk.store")
 T = TypeVar("T")
 Durability = Literal["power", "process"]
 
-MOST_CHECKED_BYTES = 64 * 1024 * 1024
-"""A file up to this size is looked through when it is opened; a larger one would take too long."""
+RESCUES_APART_S = 60.0
 _MOST_LOG_BYTES = 16 * 1024 * 1024
 _FULL = (sqlite3.SQLITE_FULL,)
 _PERHAPS_FULL = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
@@ -44,24 +43,29 @@ class OutboxFile:
     """The outbox at `path`. `durability` "power": what is committed survives a power cut, "process": only a crash of hawk."""
 
     def __init__(self, path: Path, *, durability: Durability, machine: Machine) -> None:
-        self.path = path
         self._durability = durability
         self._machine = machine
-        self._lock = OutboxLock(path)
+        self._claim = Claim(path)
         self._ballast = Ballast(path)
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
         self._doubtful: tuple[int, ...] = ()
+        self._no_rescue_before_s = -math.inf
+
+    @property
+    def path(self) -> Path:
+        """Where it is. Once it is open, that is the file itself and no link to it."""
+        return self._claim.path
 
     def open(self) -> Recovered:
         """Take the lock, open the file or make it, and say what is in it. Raises `OutboxInUse`, `StoreFailed`.
 
         A damaged file is kept beside it under another name, and what can be read of it taken over.
         """
-        self._lock.take(self._machine.clocks().calendar)
+        self._claim.take(self._machine.clocks().calendar)
+        self._ballast = Ballast(self.path)
         try:
-            lost = self._open_or_rescue()
-            recovered = self._recover(lost)
+            recovered = self._open_or_rescue()
         except BaseException:
             self.close()
             raise
@@ -74,64 +78,87 @@ class OutboxFile:
         if changes.insert and not (self._ballast.stands or self._ballast.put()):
             # What room there is stays for deletions.
             raise StoreFailed("no space left on device: the outbox takes nothing new until there is room again")
+        self._stay_in_place()
         try:
             self._write(changes)
         except FileError as error:
             self._write_anew(changes, error)
+        try:
+            self._stay_in_place()
+        except StoreFailed:
+            self._doubt(changes)
+            raise
         self._doubtful = ()
 
     def page(self, request: ReadPage) -> Page:
         """Read a page. Damaged rows on the way are set aside. Raises `StoreFailed`."""
         try:
             return self._read(request)
-        except FileError as error:
+        except FileError:
             self._drop_connection()
-            try:
-                return self._read(request)
-            except FileError:
-                raise self._failure(error) from error
+        return self._once_more(lambda: self._read(request))
 
     def close(self) -> None:
         """Close the file and release the lock. Idempotent; never raises."""
+        try:
+            self._stay_in_place()
+        except StoreFailed as failed:
+            log_event(logger, logging.ERROR, "outbox is lost", path=self.path, why=str(failed))
         self._drop_connection()
-        self._lock.release()
+        self._claim.release()
 
     # ----------------------------------------------------------------------------------------- opening
 
-    def _open_or_rescue(self) -> int:
-        """Open the file, whatever it takes. Returns how many messages are known to be lost."""
-        take_over(self.path)
+    def _open_or_rescue(self) -> Recovered:
+        """Open the file, whatever it takes."""
         try:
-            self._with_room(self._connect)
-            return self._missing()
+            take_over(self.path)
+            return self._with_room(self._open_and_look)
         except FileError as error:
             if code_of(error) not in _DAMAGED:
                 raise self._failure(error) from error
-            if not is_outbox(self.path):
-                raise StoreFailed(f"{self.path} is no outbox; name another file for it") from error
-        self._drop_connection()
-        kept, lost = self._rescue()
-        self._connect_or_fail()
-        log_event(logger, logging.ERROR, "outbox was damaged", path=self.path, damaged_file=kept, lost=lost)
-        return lost
-
-    def _rescue(self) -> tuple[Path, int]:
+        except OSError as error:
+            raise self._failure(error) from error
+        lost = self._rescue()
         try:
-            return self._with_room(lambda: rescue(self.path, self._machine))
-        except (*FileError, OSError) as error:
-            raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
-
-    def _connect_or_fail(self) -> None:
-        try:
-            self._connect()
+            return self._read_recovered(lost)
         except FileError as error:
             raise self._failure(error) from error
 
+    def _open_and_look(self) -> Recovered:
+        """Raises sqlite3's errors and `StoreFailed`."""
+        self._connect()
+        connection, tables = self._present()
+        return self._read_recovered(count_missing(connection, tables, self.path.stat().st_size))
+
+    def _rescue(self) -> int:
+        """Put a new file in the place of a damaged one, and open it. Returns how many messages are known to be lost."""
+        self._drop_connection()
+        try:
+            kept, lost = self._with_room(lambda: rescue(self.path, self._machine))
+        except (*FileError, OSError) as error:
+            raise StoreFailed(f"{self.path} is damaged, and what it holds cannot be saved: {error}") from error
+        log_event(
+            logger,
+            logging.ERROR,
+            "outbox was damaged",
+            path=self.path,
+            damaged_file=kept,
+            lost=lost.messages,
+            dead_letters_lost=lost.dead,
+        )
+        try:
+            self._reopen()
+        except FileError as error:
+            raise self._failure(error) from error
+        return lost.messages + lost.dead
+
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""
-        is_new = self._make_file()
+        is_new = self._claim.make_file()
         connection = self._connection = connect(self.path)
         connection.execute("PRAGMA cell_size_check = ON")
+        mark(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {_MOST_LOG_BYTES}")
@@ -139,21 +166,13 @@ class OutboxFile:
             self._sync_directory()
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
+        self._note_open()
 
-    def _make_file(self) -> bool:
-        """Make sure that there is a file, for nobody else's eyes. True if there was none."""
+    def _note_open(self) -> None:
         try:
-            try:
-                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            except FileExistsError:
-                if not os.access(self.path, os.W_OK):
-                    raise StoreFailed(f"{self.path} may not be written by this user") from None
-                if self.path.stat().st_mode & 0o077:
-                    self.path.chmod(0o600)
-                return False
+            self._claim.note_open()
         except OSError as error:
             raise StoreFailed(f"{self.path}: {error.strerror}") from error
-        return True
 
     def _sync_directory(self) -> None:
         try:
@@ -161,61 +180,13 @@ class OutboxFile:
         except OSError as error:
             raise StoreFailed(f"{self.path.parent}: {error.strerror}") from error
 
-    def _missing(self) -> int:
-        """How many messages the sums know of that are not there; raises sqlite3's error for a damaged file."""
-        connection, tables = self._present()
-        if self.path.stat().st_size > MOST_CHECKED_BYTES:
-            return 0
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != ("ok",):
-            damaged = sqlite3.DatabaseError(found[0])
-            damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-            raise damaged
-        before = tables.tally
-        tables.recount()
-        return max(0, before.messages - tables.tally.messages)
-
-    def _recover(self, lost: int) -> Recovered:
-        try:
-            return self._read_recovered(lost)
-        except FileError as error:
-            raise self._failure(error) from error
-
     def _read_recovered(self, lost: int) -> Recovered:
         _, tables = self._present()
-        under_way = tables.pages.under_way()
-        after = under_way[-1].number if under_way else 0
-        latest = tables.pages.latest_behind(after)
-        damaged = [number for number, record in (*under_way, *latest) if record is None]
-        self._set_aside(damaged)
-        sound = _sound(under_way)
-        known = tables.read_identity()
-        identity, place = known if known is not None else (None, None)
-        copied = place is not None and not self._is_here(*place)
-        return Recovered(
-            identity=None if copied else identity,
-            under_way=tuple(sound),
-            queued=tables.tally.messages - len(sound),
-            queued_bytes=tables.tally.size_bytes - sum(record.message.size_bytes for record in sound),
-            last_number=tables.tally.last_number,
-            damaged=lost + len(damaged),
-            dead=tables.tally.dead,
-            latest=tuple(
-                LatestRecord(record.message.topic, record.number, record.message.size_bytes, record.message.qos)
-                for record in _sound(latest)
-            ),
-            next_expiry_s=tables.pages.next_expiry_s(after),
-            copied=copied,
-            withheld=tuple(tables.pages.withheld()),
-        )
+        return read_recovered(tables, lost=lost, here=self._place(), set_aside=self._set_aside)
 
     def _place(self) -> tuple[str, str]:
         """Where the file is: on which machine, and which file of it."""
-        return self._machine.machine_id, str(self.path.stat().st_ino)
-
-    def _is_here(self, machine_id: str, inode: str) -> bool:
-        here, own = self._place()
-        return inode == own and (not machine_id or not here or machine_id == here)
+        return self._machine.machine_id, str(self._claim.inode)
 
     # ----------------------------------------------------------------------------------------- trouble
 
@@ -231,7 +202,7 @@ class OutboxFile:
 
         What of the failed attempt reached the disk nobody knows: the first thing of the next one is to undo it.
         """
-        self._doubtful += tuple(record.number for record in changes.insert)
+        self._doubt(changes)
         full = code_of(error) in _FULL
         if full or getattr(error, "sqlite_errorcode", 0) in _PERHAPS_FULL:
             self._ballast.give_up()
@@ -241,13 +212,64 @@ class OutboxFile:
             self._drop_connection()
         if full and changes.insert:
             raise self._failure(error) from error
-        try:
-            self._write(changes)
-        except FileError as again:
-            self._drop_connection()
-            raise self._failure(again) from again
+        self._once_more(lambda: self._write(changes))
         if not full:
             log_event(logger, logging.WARNING, "outbox was reopened", path=self.path, why=str(error))
+
+    def _once_more(self, act: Callable[[], T]) -> T:
+        """What `act` returns, if need be after a rescue. Raises `StoreFailed`."""
+        try:
+            return act()
+        except FileError as error:
+            self._heal(error)
+        try:
+            return act()
+        except FileError as error:
+            self._drop_connection()
+            raise self._failure(error) from error
+
+    def _heal(self, error: Exception) -> None:
+        """Rescue a file of which only its use has shown that it is damaged: not all of a large one is looked at before.
+
+        Where that does not help, it is not tried again for a while. Raises `StoreFailed`.
+        """
+        self._drop_connection()
+        now_s = self._machine.clocks().since_boot_s
+        if code_of(error) not in _DAMAGED or now_s < self._no_rescue_before_s:
+            raise self._failure(error) from error
+        self._no_rescue_before_s = now_s + RESCUES_APART_S
+        self._rescue()
+
+    def _doubt(self, changes: Commit) -> None:
+        self._doubtful += tuple(record.number for record in changes.insert)
+
+    def _stay_in_place(self) -> None:
+        """If somebody took the file, its log or its lock from its place, write all that is open there again.
+
+        So nothing that is kept goes with it, and nothing is accepted that the next hawk would not find. Not to be saved is
+        what a crash takes before this was called, and what is open when hawk ends while another file is in that place.
+        Raises `StoreFailed`.
+        """
+        if self._connection is None:
+            return
+        try:
+            if self._claim.is_in_place():
+                return
+            self._claim.keep_lock(self._machine.clocks().calendar)
+            if self._claim.is_in_place():
+                return
+            self._claim.check_vacancy()
+            put_back(self.path, self._connection, self._claim.inode, self._machine)
+            log_event(logger, logging.ERROR, "outbox was gone from its place", path=self.path)
+            self._drop_connection()
+            self._reopen()
+        except OutboxInUse as error:
+            raise StoreFailed(str(error)) from error
+        except (*FileError, OSError) as error:
+            raise StoreFailed(
+                f"{self.path} was taken from its place while hawk runs on it, and cannot be written there again: {error}"
+            ) from error
+        self._ballast.put()
 
     def _shrink_log(self) -> None:
         """Take what the log holds into the file, where deletions need no new room, and the log's own room back."""
@@ -307,7 +329,3 @@ class OutboxFile:
 
     def _failure(self, error: Exception) -> StoreFailed:
         return StoreFailed(f"{self.path}: {error}")
-
-
-def _sound(found: list[Found]) -> list[Record]:
-    return [record for _, record in found if record is not None]

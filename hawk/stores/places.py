@@ -9,6 +9,15 @@ def beside(path: Path, ending: str) -> Path:
     return path.with_name(path.name + ending)
 
 
+def identity_of(file: Path | str | int) -> tuple[int, int] | None:
+    """Which file it is that has this name, or is open; None if there is none. Raises OSError."""
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def sync_directory(path: Path) -> None:
     """Make sure that the names of the files beside `path` survive a power cut. Raises OSError."""
     descriptor = os.open(path.parent, os.O_RDONLY)

@@ -7,6 +7,7 @@ The checksum is of the number as well, so that neither a flipped bit nor a row i
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -19,6 +20,8 @@ _CHECKED_HEAD = struct.Struct(">QBH")
 _EXTRAS_LENGTH = struct.Struct(">I")
 _PROGRESS = struct.Struct(">QHBQ")
 
+_YEAR_10_000 = 253_402_300_800
+
 _RETAIN = 4
 _EXTRAS = 8
 _STAGES = tuple(Stage)
@@ -27,6 +30,15 @@ _STAGE_NUMBERS = {stage: number for number, stage in enumerate(_STAGES)}
 
 class RowDamaged(Exception):
     """A row is not what was written."""
+
+
+class Death(NamedTuple):
+    """Why nobody got a message, how often it was sent, and when it was given up, in seconds since the epoch."""
+
+    reason: str
+    reason_code: int
+    attempts: int
+    died_at: float
 
 
 class Body(NamedTuple):
@@ -146,6 +158,26 @@ def read_withheld(row: tuple[Any, ...]) -> Withheld:
     if withheld_row(withheld) != row:
         raise RowDamaged("an identifier that is withheld does not match its checksum")
     return withheld
+
+
+def death_checksum(number: int, death: Death) -> int:
+    """The checksum of what stands beside the body of a dead letter."""
+    return checksum_of(number, *death)
+
+
+def read_death(number: int, death: Sequence[Any], checksum: object) -> Death:
+    """What was written of a dead letter. Raises `RowDamaged`. Without a checksum it is believed if it can be true."""
+    read = Death(*death)
+    if checksum is not None and checksum != death_checksum(number, read):
+        raise RowDamaged(f"dead letter {number} does not match its checksum")
+    if [type(each) for each in read[:3]] != [str, int, int] or not is_date(read.died_at):
+        raise RowDamaged(f"dead letter {number} is none")
+    return read
+
+
+def is_date(at: object) -> bool:
+    """Whether a calendar can show that time, in seconds since the epoch."""
+    return isinstance(at, int | float) and 0 <= at < _YEAR_10_000
 
 
 def checksum_of(*values: object) -> int:

@@ -1,4 +1,5 @@
-"""A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one.
+"""A damaged outbox file: it is kept under another name, and what can be read of it moves to a new one. So does what is open
+of a file that was taken from its place.
 
 Rows are read on both sides of what cannot be read, and only those that match their checksum are taken. Where the file does
 not even know its tables any more, it is read with the first page of a new one, whose tables begin on the same pages. Every
@@ -9,11 +10,13 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from hawk.core.topics import validate_filter
+from hawk.errors import MessageInvalid
 from hawk.messages import Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.machine import Machine
@@ -21,45 +24,82 @@ from hawk.stores.places import beside, sync_directory
 from hawk.stores.rows import (
     RowDamaged,
     checksum_of,
+    death_checksum,
     identity_row,
     read_body,
+    read_death,
     read_identity,
     read_inbound,
     read_progress,
     read_withheld,
     withheld_row,
 )
-from hawk.stores.schema import APPLICATION_ID, PAGE_BYTES, FileError, connect, is_sound, prepare
-from hawk.stores.tables import READ_IDENTITY, WRITE_IDENTITY, Tables
+from hawk.stores.schema import PAGE_BYTES, FileError, connect, is_sound, prepare
+from hawk.stores.tables import READ_IDENTITY, WRITE_IDENTITY, Tables, roll_back
 
-_APPLICATION_ID_AT = 68
 _WIDEST_GAP = 1 << 62
 
 
-def is_outbox(path: Path) -> bool:
-    """Whether a file that SQLite does not understand was an outbox: so that nobody's notes are taken for a damaged one."""
-    with path.open("rb") as file:
-        head = file.read(_APPLICATION_ID_AT + 4)
-    return head[_APPLICATION_ID_AT:] == APPLICATION_ID.to_bytes(4, "big") or beside(path, ".ballast").exists()
+class Lost(NamedTuple):
+    """What is known to have been in a damaged file, and is in the new one no more."""
+
+    messages: int
+    dead: int
 
 
-def rescue(path: Path, machine: Machine) -> tuple[Path, int]:
-    """Put a new file in the place of a damaged one. Returns where the damaged one is, and how many messages are known lost.
+def rescue(path: Path, machine: Machine) -> tuple[Path, Lost]:
+    """Put a new file in the place of a damaged one. Returns where the damaged one is, and what is known to be lost.
 
     Raises sqlite3's errors and OSError where the new file cannot be written.
     """
+    inode = path.stat().st_ino
+    with _unfinished(path) as unfinished, _legible(path, unfinished) as old:
+        return _replace(path, unfinished, old, inode, machine)
+
+
+def put_back(path: Path, connection: sqlite3.Connection, inode: int, machine: Machine) -> None:
+    """Write all that is open there to a new file at `path`, from where its own file, of that inode, was taken away.
+
+    Raises sqlite3's errors and OSError where that cannot be written.
+    """
+    with _unfinished(path) as unfinished:
+        _lock_out_writers(connection)
+        try:
+            kept, _ = _replace(path, unfinished, connection, inode, machine)
+        finally:
+            roll_back(connection)
+    # What was left there is in the new file, too.
+    for ending in ("", "-wal"):
+        beside(kept, ending).unlink(missing_ok=True)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A new file with empty tables, of which nobody takes notice until it has another name. Without one it goes again."""
     unfinished = beside(path, ".rescuing")
     unfinished.unlink(missing_ok=True)
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        with closing(connect(unfinished)) as new:
+            prepare(new)
+        yield unfinished
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _replace(path: Path, unfinished: Path, old: sqlite3.Connection, inode: int, machine: Machine) -> tuple[Path, Lost]:
     with closing(connect(unfinished)) as new:
-        prepare(new)
-        inodes = (path.stat().st_ino, unfinished.stat().st_ino)
-        with _legible(path, unfinished) as old:
-            lost = _copy(old, new, machine, inodes=inodes)
+        lost = _copy(old, new, machine, inodes=(inode, unfinished.stat().st_ino))
     unfinished.rename(beside(path, ".rescued"))
     kept = take_over(path)
     assert kept is not None, "the rescued file has just been put there"
     return kept, lost
+
+
+def _lock_out_writers(connection: sqlite3.Connection) -> None:
+    """What the inbox wrote to the old file while it is copied would be in neither: it writes to the new one instead."""
+    with suppress(*FileError):
+        connection.execute("BEGIN IMMEDIATE")
 
 
 def take_over(path: Path) -> Path | None:
@@ -81,6 +121,7 @@ def take_over(path: Path) -> Path | None:
 def _legible(path: Path, new: Path) -> Iterator[sqlite3.Connection]:
     """The damaged file, open for reading: as it is if it knows its tables, else a copy of it that does."""
     with closing(connect(path)) as old:
+        _lock_out_writers(old)
         old.execute("PRAGMA query_only = ON")
         if _knows_its_tables(old):
             yield old
@@ -119,8 +160,8 @@ def _graft(path: Path, new: Path, graft: Path) -> None:
         shutil.copyfile(log, beside(graft, "-wal"))
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> int:
-    """Copy all that is sound, in one transaction. Returns how many messages the old sums know of that are not."""
+def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> Lost:
+    """Copy all that is sound, in one transaction. Returns what the old sums know of that is not."""
     known = _first_row(old, "SELECT messages, size_bytes, last_number, dead, checksum FROM tally")
     new.execute("BEGIN")
     messages = _copy_messages(old, new, machine)
@@ -139,21 +180,25 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
         except RowDamaged:
             continue
         new.execute("INSERT OR IGNORE INTO withheld VALUES (?, ?, ?)", row)
-    for row in _readable(old, "dead", "reason, reason_code, attempts, died_at, size_bytes, body"):
-        new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    dead = _copy_dead(old, new, machine)
     for row in _readable(old, "inbound", "key, handled, checksum, fingerprint", number="identifier"):
         try:
             read_inbound(row)
         except RowDamaged:
             continue
         new.execute("INSERT INTO inbound VALUES (?, ?, ?, ?, ?)", row)
+    for row in _readable(old, "damaged", "number, found_at, body", number="found"):
+        new.execute("INSERT OR IGNORE INTO damaged (number, found_at, body) VALUES (?, ?, ?)", row[1:])
+    _copy_filters(old, new)
     _copy_identity(old, new, inodes)
     sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
     tables = Tables(new, machine.clocks)
     tables.recount(at_least=known[2] if known is not None and sums_are_sound else 0)
     tables.write_tally()
     new.execute("COMMIT")
-    return max(0, known[0] - messages) if known is not None and sums_are_sound else 0
+    if known is None or not sums_are_sound:
+        return Lost(0, 0)
+    return Lost(max(0, known[0] - messages), max(0, known[3] - dead))
 
 
 def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:
@@ -173,6 +218,30 @@ def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Ma
         if read.latest:
             new.execute("INSERT INTO latest VALUES (?)", (number,))
     return messages
+
+
+def _copy_dead(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:
+    copied, now = 0, machine.clocks()
+    for number, *told, body, checksum in _readable(
+        old, "dead", "reason, reason_code, attempts, died_at, body, checksum"
+    ):
+        try:
+            death = read_death(number, told, checksum)
+            message = read_body(number, body).message
+        except RowDamaged:
+            new.execute("INSERT INTO damaged (number, found_at, body) VALUES (?, ?, ?)", (number, now.calendar, body))
+            continue
+        copied += 1
+        row = (number, *death, message.size_bytes, body, death_checksum(number, death))
+        new.execute("INSERT INTO dead VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    return copied
+
+
+def _copy_filters(old: sqlite3.Connection, new: sqlite3.Connection) -> None:
+    """They have no checksum. What is none is left out, for no broker takes it."""
+    for _, text in _readable(old, "subscribed", "filter", number="rowid"):
+        with suppress(MessageInvalid):
+            new.execute("INSERT OR IGNORE INTO subscribed VALUES (?)", (validate_filter(text),))
 
 
 def _copy_identity(old: sqlite3.Connection, new: sqlite3.Connection, inodes: tuple[int, int]) -> None:

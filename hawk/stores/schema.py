@@ -57,6 +57,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "ALTER TABLE identity ADD COLUMN endpoint TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE identity ADD COLUMN shared INTEGER NOT NULL DEFAULT 1",
     ),
+    (
+        # Of why and when a dead letter died; its body has its own. NULL: by a hawk that wrote none.
+        "ALTER TABLE dead ADD COLUMN checksum INTEGER",
+    ),
 )
 
 VERSION: Final = len(STEPS)
@@ -100,6 +104,15 @@ def prepare(connection: sqlite3.Connection, *, steps: tuple[tuple[str, ...], ...
     return True
 
 
+def mark(connection: sqlite3.Connection) -> None:
+    """Say of a new file that it is an outbox, before it has a log: so it can be told, wherever hawk is killed.
+
+    Raises what `version_of` does.
+    """
+    if version_of(connection) == 0:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The version of an outbox file; 0 for one with nothing in it.
 
@@ -112,7 +125,7 @@ def version_of(connection: sqlite3.Connection) -> int:
         return 0
     if application != APPLICATION_ID:
         if is_sound(connection):
-            raise _damaged("the header of the outbox is damaged")
+            raise damaged("the header of the outbox is damaged")
         raise StoreFailed("this is a SQLite database of another program; name another file for the outbox")
     if version > VERSION:
         raise StoreFailed(
@@ -133,7 +146,7 @@ def is_sound(connection: sqlite3.Connection) -> bool:
 def check_tables(connection: sqlite3.Connection) -> None:
     """Raise sqlite3's error for a damaged file unless it describes its tables as it should."""
     if not is_sound(connection):
-        raise _damaged("the outbox does not know its tables any more")
+        raise damaged("the outbox does not know its tables any more")
 
 
 def _add(connection: sqlite3.Connection, statement: str) -> None:
@@ -143,10 +156,11 @@ def _add(connection: sqlite3.Connection, statement: str) -> None:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
         # It is there already: the version that the file says it has is wrong.
-        raise _damaged(str(error)) from error
+        raise damaged(str(error)) from error
 
 
-def _damaged(what: str) -> sqlite3.DatabaseError:
+def damaged(what: str) -> sqlite3.DatabaseError:
+    """The error of a damaged file, for what sqlite3 does not raise itself."""
     error = sqlite3.DatabaseError(what)
     error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
     return error

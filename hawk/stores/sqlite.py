@@ -19,7 +19,7 @@ _PATIENCE_S = 0.5
 
 
 class SQLiteStore:
-    """An `OutboxStore` at `path`. The directory must exist; the file is made when it does not.
+    """An `OutboxStore` at `path`, or at what that leads to. The directory must exist; the file is made when it does not.
 
     `durability`: "power" waits for the disk with every commit; "process" leaves that to the operating system, so that a
     crash of the process loses nothing, and a power cut the last seconds.

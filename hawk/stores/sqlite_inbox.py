@@ -16,6 +16,7 @@ from hawk.eventlog import log_event
 from hawk.messages import InboxCommit, InboxRecovered
 from hawk.offload import Worker
 from hawk.stores.outbox_file import Durability
+from hawk.stores.places import identity_of
 from hawk.stores.rows import RowDamaged, inbound_row, read_inbound
 
 logger = logging.getLogger("hawk.store")
@@ -63,6 +64,7 @@ class _InboxTables:
         self._path = path
         self._durability = durability
         self._connection: sqlite3.Connection | None = None
+        self._opened: tuple[int, int] | None = None
 
     def read(self) -> InboxRecovered:
         """Everything that is sound. A damaged row is forgotten: its message may then be delivered once more."""
@@ -72,7 +74,7 @@ class _InboxTables:
                 "SELECT identifier, key, handled, checksum, fingerprint FROM inbound ORDER BY rowid"
             ).fetchall()
             filters = connection.execute("SELECT filter FROM subscribed ORDER BY rowid").fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.close()
             raise self._failure(error) from error
         sound = []
@@ -86,16 +88,26 @@ class _InboxTables:
         return InboxRecovered(tuple(sound), tuple(text for (text,) in filters))
 
     def write(self, changes: InboxCommit) -> None:
-        """In one transaction; after a failure once more on a new connection, for writing it twice changes nothing."""
+        """In one transaction; after a failure or a move once more on a new connection: writing it twice changes nothing."""
         try:
             self._apply(changes)
-        except sqlite3.Error:
+            if not self._has_moved():
+                return
+        except (sqlite3.Error, OSError) as error:
+            log_event(logger, logging.DEBUG, "inbox is opened again", path=self._path, why=str(error))
+        self.close()
+        try:
+            self._apply(changes)
+        except (sqlite3.Error, OSError) as error:
             self.close()
-            try:
-                self._apply(changes)
-            except sqlite3.Error as error:
-                self.close()
-                raise self._failure(error) from error
+            raise self._failure(error) from error
+
+    def _has_moved(self) -> bool:
+        """Whether the outbox has put another file in the place of the one that is open. Raises OSError.
+
+        Where there is none, it will: with all that is in this one.
+        """
+        return identity_of(self._path) not in (self._opened, None)
 
     def close(self) -> None:
         """Close the connection. Idempotent; never raises."""
@@ -108,6 +120,7 @@ class _InboxTables:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
+            self._opened = identity_of(self._path)
             self._connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=rw", timeout=_BUSY_S, isolation_level=None, uri=True
             )
@@ -133,5 +146,5 @@ class _InboxTables:
                 connection.execute("ROLLBACK")
             raise
 
-    def _failure(self, error: sqlite3.Error) -> StoreFailed:
+    def _failure(self, error: Exception) -> StoreFailed:
         return StoreFailed(f"{self._path}: {error}")

@@ -12,7 +12,17 @@ from hawk.core.expiry import Clocks
 from hawk.messages import Commit, DeadLetter, Identity, Progress, Record, Withheld
 from hawk.stores.expiries import Expiries
 from hawk.stores.pages import Pages
-from hawk.stores.rows import RowDamaged, body_of, checksum_of, identity_row, progress_row, read_identity, withheld_row
+from hawk.stores.rows import (
+    Death,
+    RowDamaged,
+    body_of,
+    checksum_of,
+    death_checksum,
+    identity_row,
+    progress_row,
+    read_identity,
+    withheld_row,
+)
 from hawk.values import Stage
 
 _PLAIN = (0, Stage.QUEUED, 0, None, "")
@@ -171,10 +181,12 @@ class Tables:
 
     def _bury(self, letters: Sequence[DeadLetter]) -> None:
         died_at = self._clocks().calendar
+        deaths = [(each, Death(each.reason, int(each.reason_code), each.attempts, died_at)) for each in letters]
         before = self._connection.total_changes
         self._connection.executemany(
-            "INSERT OR REPLACE INTO dead SELECT number, ?2, ?3, ?4, ?5, size_bytes, body FROM message WHERE number = ?1",
-            [(*letter, died_at) for letter in letters],
+            "INSERT OR REPLACE INTO dead"
+            " SELECT number, ?2, ?3, ?4, ?5, size_bytes, body, ?6 FROM message WHERE number = ?1",
+            [(each.number, *death, death_checksum(each.number, death)) for each, death in deaths],
         )
         self.tally = self.tally._replace(dead=self.tally.dead + self._connection.total_changes - before)
         self._delete(letter.number for letter in letters)

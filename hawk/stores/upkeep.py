@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hawk.errors import StoreFailed
 from hawk.messages import Record
-from hawk.stores.lock import OutboxLock
+from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
 from hawk.stores.rows import RowDamaged, read_body
 from hawk.stores.schema import FileError, check_tables, connect, prepare
@@ -85,10 +85,10 @@ def keep_up(path: Path, machine: Machine) -> Iterator[Upkeep]:
     """Open an outbox file to change it. Raises `OutboxInUse`, which names the holder, and `StoreFailed`, also in the block."""
     if not path.is_file():
         raise StoreFailed(f"{path}: there is no such file")
-    lock = OutboxLock(path)
-    lock.take(machine.clocks().calendar)
+    claim = Claim(path)
+    claim.take(machine.clocks().calendar)
     try:
-        with closing(connect(path)) as connection:
+        with closing(connect(claim.path)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             prepare(connection)
             check_tables(connection)
@@ -96,4 +96,4 @@ def keep_up(path: Path, machine: Machine) -> Iterator[Upkeep]:
     except FileError as error:
         raise StoreFailed(f"{path}: {error}") from error
     finally:
-        lock.release()
+        claim.release()

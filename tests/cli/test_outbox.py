@@ -75,6 +75,30 @@ def test_ls_for_people_shows_no_payload(file: OutboxFile, here: Any, capfd: pyte
     assert "payload 1" not in out
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("ls", "-n", "-1"), "-n"),
+        (("show", "99999999999999999999999"), "NUMBER"),
+        (("show", "0"), "NUMBER"),
+        (("show", "9223372036854775808"), "NUMBER"),
+        (("purge", "--dead", "99999999999999999999999"), "NUMBERS"),
+        (("replay", "0"), "NUMBERS"),
+    ],
+)
+def test_a_number_that_none_can_have_is_a_wrong_command(outbox: Outbox, arguments: tuple[str, ...], named: str) -> None:
+    code, rows, told = outbox(*arguments)
+    assert (code, rows) == (2, [])
+    assert named in told
+
+
+def test_the_greatest_number_is_one_like_any_other(outbox: Outbox) -> None:
+    code, _, told = outbox("show", "9223372036854775807")
+    assert code == 1
+    assert "there is no message 9223372036854775807" in told
+    assert outbox("ls", "-n", "0")[:2] == (0, [])
+
+
 def test_ls_goes_through_more_than_one_page(file: OutboxFile, outbox: Outbox) -> None:
     file.commit(Commit(insert=tuple(Record(number, Message("t", b"")) for number in range(7, 1300))))
     assert [row["number"] for row in outbox("ls")[1]] == [1, 3, 5, *range(6, 1300)]
@@ -181,14 +205,52 @@ def test_vacuum_gives_room_back_and_leaves_a_file_that_hawk_opens(file: OutboxFi
     file.close()
 
 
+DAMAGE = [
+    "died_at = 1e300",
+    "died_at = 'never'",
+    "died_at = -1e18",
+    "reason = x'00ff'",
+    "reason = 'not authorised'",
+    "reason_code = 'x'",
+    "attempts = 1.5",
+    "attempts = 9223372036854775807",
+    "checksum = 'x'",
+]
+IMPLAUSIBLE = [*DAMAGE[:4], "reason_code = 'x'", "attempts = 1.5"]
+
+
+@pytest.mark.parametrize(
+    "damage", [*DAMAGE, *(f"checksum = NULL, {each}" for each in IMPLAUSIBLE), "body = 'x'", "body = 7"]
+)
+def test_a_damaged_dead_letter_is_shown_as_that(file: OutboxFile, outbox: Outbox, damage: str) -> None:
+    file.close()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE dead SET {damage} WHERE number = 2")
+    for command in ("ls", "export"):
+        code, rows, _ = outbox(command, "--dead")
+        assert (code, [row["number"] for row in rows], rows[0]["damaged"]) == (0, [2, 4], True)
+        assert "damaged" not in rows[1]
+    assert outbox("show", "2")[0] == 0
+    code, [found], _ = outbox("check")
+    assert (code, found["problems"]) == (1, ["dead letter 2: does not match its checksum"])
+
+
+def test_a_row_set_aside_that_is_damaged_itself_is_shown(file: OutboxFile, outbox: Outbox) -> None:
+    file.close()
+    with closing(sqlite3.connect(file.path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO damaged (number, found_at, body) VALUES (x'00', 1e300, 7)")
+    assert outbox("ls", "--damaged")[:2] == (0, [{"number": None, "found_at": None, "body_bytes": 1}])
+
+
 def test_a_file_that_is_no_outbox_is_told(tmp_path: Path, here: Any, capfd: pytest.CaptureFixture[str]) -> None:
     assert here("outbox", "ls", str(tmp_path / "nowhere.db")) == 1
     assert "there is no such file" in capfd.readouterr().err
     notes = tmp_path / "notes.txt"
     notes.write_text("my notes\n" * 100)
-    for command in (["ls"], ["check"], ["vacuum"]):
-        assert here("outbox", command[0], str(notes)) == 1
-        assert "not a database" in capfd.readouterr().err
+    for command, words in (("ls", "not a database"), ("check", "not a database"), ("vacuum", "is no outbox")):
+        assert here("outbox", command, str(notes)) == 1
+        assert words in capfd.readouterr().err
+    assert [each.name for each in tmp_path.iterdir()] == ["notes.txt"]
     assert notes.read_text() == "my notes\n" * 100
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hawk.errors import StoreFailed
-from hawk.messages import Commit, Identity, InboxRecord, Progress, Withheld
+from hawk.messages import Commit, DeadLetter, Identity, InboxRecord, Progress, Withheld
 from hawk.stores.rows import inbound_row, progress_row, withheld_row
 from hawk.stores.salvage import take_over
 from hawk.values import Stage
@@ -231,6 +231,67 @@ def test_a_rescue_that_was_cut_short_is_ended_by_the_next_start(path: Path, open
         assert opened_and_read(opened) == list(before), step
         assert not beside(path, ".rescued").exists()
     assert take_over(path) is None
+
+
+# --------------------------------------------------------------------------------------- dead letters
+
+
+def with_dead(opened: Open, *numbers: int) -> None:
+    """A filled outbox, of whose messages these are dead letters."""
+    filled(opened)
+    outbox = opened()
+    outbox.file.commit(Commit(dead=tuple(DeadLetter(number, "not authorized", 0x87, 1) for number in numbers)))
+    outbox.file.close()
+
+
+def page_of(path: Path, table: str) -> int:
+    with closing(sqlite3.connect(path)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return int(page)
+
+
+def test_where_the_dead_letters_are_something_else_the_messages_are_delivered(path: Path, opened: Open) -> None:
+    """A write that went to the wrong page has put rows there that are none."""
+    outbox = opened()
+    outbox.put(*range(1, 21))
+    before = outbox.all()
+    outbox.file.close()
+    data = bytearray(path.read_bytes())
+    theirs, ours = ((page_of(path, table) - 1) * 4096 for table in ("message", "dead"))
+    data[ours : ours + 4096] = data[theirs : theirs + 4096]
+    path.write_bytes(data)
+    again = opened()
+    assert again.all() == before
+    assert (again.recovered.damaged, again.recovered.dead) == (0, 0)
+    again.put(21)
+
+
+def test_dead_letters_that_a_rescue_cannot_keep_are_counted_and_set_aside(
+    path: Path, opened: Open, caplog: Any
+) -> None:
+    with_dead(opened, 3, 5, 7)
+    change(path, "UPDATE dead SET reason = 'not authorised' WHERE number = 3")
+    change(path, "UPDATE dead SET body = x'00112233445566' WHERE number = 5")
+    data = bytearray(path.read_bytes())
+    boot = (page_of(path, "boot") - 1) * 4096
+    data[boot : boot + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+    recovered = opened().recovered
+    assert (recovered.damaged, recovered.dead, recovered.queued) == (2, 1, MESSAGES - 3)
+    [told] = [each for each in caplog.records if each.getMessage().startswith("outbox was damaged")]
+    assert (told.hawk["lost"], told.hawk["dead_letters_lost"]) == (0, 2)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT number FROM damaged ORDER BY 1").fetchall() == [(3,), (5,)]
+
+
+def test_a_dead_letter_of_a_hawk_without_checksums_is_believed(path: Path, opened: Open) -> None:
+    with_dead(opened, 3)
+    change(path, "UPDATE dead SET checksum = NULL")
+    data = bytearray(path.read_bytes())
+    boot = (page_of(path, "boot") - 1) * 4096
+    data[boot : boot + 4096] = b"\xa5" * 4096
+    path.write_bytes(data)
+    assert opened().recovered.dead == 1
 
 
 def opened_and_read(opened: Open) -> list[Any]:

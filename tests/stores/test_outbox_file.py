@@ -188,12 +188,12 @@ def test_the_messages_of_an_older_file_are_delivered(path: Path, opened: Open) -
     assert opened().numbers() == [1, 2]
 
 
-def test_a_file_of_the_format_before_keeps_what_is_under_way_and_who_it_is(
+def test_a_file_that_knows_no_endpoints_keeps_what_is_under_way_and_who_it_is(
     path: Path, opened: Open, calendar: Any
 ) -> None:
     path.touch()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        schema.prepare(connection, steps=schema.STEPS[:-1])
+        schema.prepare(connection, steps=schema.STEPS[:4])
         machine = Machine(calendar)
         who = ("sensor-1", 1, machine.machine_id, str(path.stat().st_ino))
         connection.execute("INSERT INTO identity VALUES (1, ?, ?, ?, ?, ?)", (*who, checksum_of(*who)))

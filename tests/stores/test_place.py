@@ -1,0 +1,244 @@
+"""An outbox whose files are taken away, moved or replaced while it is open: nothing is accepted that the next hawk misses."""
+
+import fcntl
+import logging
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hawk.clock import SystemWallClock
+from hawk.errors import OutboxInUse, StoreFailed
+from hawk.messages import Commit, DeadLetter, Identity, InboxCommit, InboxRecord, Progress
+from hawk.stores.sqlite import SQLiteStore
+from hawk.stores.sqlite_inbox import SQLiteInboxStore
+from hawk.values import Stage
+
+Open = Callable[..., Any]
+DATABASE = ("", "-wal", "-shm")
+
+
+def beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def remove(path: Path, *endings: str) -> None:
+    for ending in endings:
+        beside(path, ending).unlink()
+
+
+def move(path: Path, *endings: str) -> None:
+    for ending in endings:
+        beside(path, ending).rename(path.with_name("moved.db" + ending))
+
+
+def put_an_empty_file_there(path: Path) -> None:
+    other = path.with_name("other.db")
+    other.touch()
+    other.rename(path)
+
+
+def make_the_directory_anew(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+
+
+AWAY: dict[str, Callable[[Path], None]] = {
+    "the file": lambda path: remove(path, ""),
+    "the file and its log": lambda path: remove(path, *DATABASE),
+    "the log": lambda path: remove(path, "-wal"),
+    "everything": lambda path: remove(path, *DATABASE, ".lock", ".ballast"),
+    "the file, moved": lambda path: move(path, ""),
+    "all of it, moved": lambda path: move(path, *DATABASE),
+    "the file, emptied by a new one": put_an_empty_file_there,
+    "the directory": make_the_directory_anew,
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    directory = tmp_path / "here"
+    directory.mkdir()
+    return directory / "outbox.db"
+
+
+def filled(opened: Open) -> Any:
+    outbox = opened()
+    outbox.put(*range(1, 6))
+    outbox.file.commit(
+        Commit(
+            progress=(Progress(1, 9, Stage.PUBLISHED, 1),),
+            dead=(DeadLetter(5, "not authorized", 0x87, 1),),
+            identity=Identity("sensor-1", session=True),
+        )
+    )
+    return outbox
+
+
+def after_a_crash(path: Path, directory: Path, opened: Open) -> Any:
+    """What the next hawk finds where this one is killed now."""
+    shutil.copytree(path.parent, directory)
+    return opened(directory / path.name)
+
+
+@pytest.mark.parametrize("what", AWAY)
+def test_what_was_taken_away_is_written_there_again_before_anything_is_accepted(
+    path: Path, tmp_path: Path, opened: Open, what: str, caplog: Any
+) -> None:
+    outbox = filled(opened)
+    AWAY[what](path)
+    outbox.put(6)
+    crashed = after_a_crash(path, tmp_path / "crashed", opened)
+    assert [each.number for each in crashed.recovered.under_way] == [1]
+    assert crashed.numbers() == [2, 3, 4, 6]
+    [told] = [each for each in caplog.records if each.getMessage().startswith("outbox was gone from its place")]
+    assert (told.levelno, told.hawk["path"]) == (logging.ERROR, path)
+
+    outbox.put(7)
+    outbox.file.commit(Commit(delete=(6,)))
+    assert outbox.numbers() == [2, 3, 4, 7]
+    outbox.file.close()
+    assert not [*path.parent.glob("*.damaged-*"), *path.parent.glob("*.rescu*")]
+    again = opened()
+    assert again.numbers() == [2, 3, 4, 7]
+    assert (again.recovered.identity, again.recovered.copied) == (Identity("sensor-1", session=True), False)
+    assert (again.recovered.dead, again.recovered.damaged) == (1, 0)
+
+
+@pytest.mark.parametrize("what", AWAY)
+def test_what_goes_away_during_a_commit_is_there_when_that_returns(
+    path: Path, tmp_path: Path, opened: Open, calendar: Any, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    outbox = filled(opened)
+    moments = iter([lambda: AWAY[what](path)])  # in the transaction
+
+    def now() -> float:
+        next(moments, lambda: None)()
+        return float(calendar.at)
+
+    monkeypatch.setattr(calendar, "now", now)
+    outbox.put(6)
+    assert next(moments, None) is None
+    assert after_a_crash(path, tmp_path / "crashed", opened).numbers() == [2, 3, 4, 6]
+
+
+def test_what_went_away_while_hawk_was_idle_is_there_when_it_has_ended(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    outbox.file.close()
+    assert opened().numbers() == [2, 3, 4]
+
+
+def test_a_file_of_somebody_else_is_left_alone_and_nothing_is_accepted_until_it_goes(path: Path, opened: Open) -> None:
+    theirs = path.with_name("theirs")
+    theirs.write_text("a backup")
+    outbox = filled(opened)
+    theirs.rename(path)
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match=r"another file was put in the place of .* move that one away"):
+            outbox.put(6)
+    assert path.read_text() == "a backup"
+    assert outbox.numbers() == [2, 3, 4]
+    path.unlink()
+    outbox.put(6)
+    outbox.file.close()
+    assert opened().numbers() == [2, 3, 4, 6]
+
+
+def test_a_refused_message_is_undone(path: Path, opened: Open, calendar: Any, monkeypatch: Any) -> None:
+    """The other file came after the look at the place, so the message was written, to a file without a name."""
+    outbox = filled(opened)
+    moments = iter([lambda: (path.unlink(), path.write_text("a backup"))])
+
+    def now() -> float:
+        next(moments, lambda: None)()
+        return float(calendar.at)
+
+    monkeypatch.setattr(calendar, "now", now)
+    with pytest.raises(StoreFailed, match="another file was put"):
+        outbox.put(6)
+    path.unlink()
+    outbox.put(7)
+    assert outbox.numbers() == [2, 3, 4, 7]
+
+
+def test_without_a_directory_nothing_is_accepted_and_with_one_it_goes_on(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    shutil.rmtree(path.parent)
+    with pytest.raises(StoreFailed, match="here does not exist"):
+        outbox.put(6)
+    path.parent.mkdir()
+    outbox.put(6)
+    outbox.file.close()
+    assert opened().numbers() == [2, 3, 4, 6]
+
+
+def test_where_it_cannot_be_written_again_nothing_half_made_is_left(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    obstacle = beside(path, ".rescued")
+    obstacle.mkdir()
+    with pytest.raises(StoreFailed, match=r"cannot be written there again: .*rescued"):
+        outbox.put(6)
+    assert sorted(path.parent.iterdir()) == [beside(path, ending) for ending in (".ballast", ".lock", ".rescued")]
+    obstacle.rmdir()
+    outbox.put(6)
+    assert outbox.numbers() == [2, 3, 4, 6]
+
+
+def test_a_lock_that_was_removed_is_taken_again(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    remove(path, ".lock")
+    outbox.put(6)
+    with pytest.raises(OutboxInUse):
+        opened()
+
+
+def test_who_lost_the_lock_to_another_accepts_nothing(path: Path, opened: Open) -> None:
+    outbox = filled(opened)
+    remove(path, ".lock")
+    with beside(path, ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(StoreFailed, match="in use by"):
+            outbox.put(6)
+    outbox.put(6)
+
+
+@pytest.mark.anyio
+async def test_the_inbox_goes_on_in_the_file_that_the_outbox_has_put_there(path: Path) -> None:
+    outbox, inbox = SQLiteStore(path, wall_clock=SystemWallClock()), SQLiteInboxStore(path)
+    await outbox.open()
+    await inbox.open()
+    await inbox.commit(InboxCommit(insert=(InboxRecord(1, "k1"),), join=("a/#",)))
+    remove(path, *DATABASE)
+    await inbox.commit(InboxCommit(insert=(InboxRecord(2, "k2"),), join=("b",)))
+    await outbox.commit(Commit(identity=Identity("sensor-1", session=True)))
+    await inbox.commit(InboxCommit(insert=(InboxRecord(3, "k3"),), delete=(1,)))
+    await inbox.aclose()
+    await outbox.aclose()
+
+    await outbox.open()
+    recovered = await inbox.open()
+    await inbox.aclose()
+    await outbox.aclose()
+    assert sorted(recovered.records) == [InboxRecord(2, "k2"), InboxRecord(3, "k3")]
+    assert recovered.filters == ("a/#", "b")
+
+
+def test_what_was_written_there_again_and_could_not_be_opened_is_opened_by_the_next_commit(
+    path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    monkeypatch.setattr("hawk.stores.outbox_file.check_tables", fail)
+    with pytest.raises(StoreFailed, match="disk I/O error"):
+        outbox.put(6)
+    monkeypatch.undo()
+    outbox.put(6)
+    assert outbox.numbers() == [2, 3, 4, 6]
