@@ -7,15 +7,17 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing.context import SpawnContext
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 from hawk.scenario.audience import NOBODY, Audience, OnLook
 from hawk.scenario.elsewhere import BrokerMissing
@@ -97,25 +99,54 @@ def run_all(
     context = multiprocessing.get_context("spawn")
     progress: SimpleQueue[tuple[int, float]] = context.SimpleQueue()
     others = set(multiprocessing.active_children())
-    pool = _pool(jobs, context, progress)
+    pool, ctrl_c = _pool(jobs, context, progress), _NotedCtrlC()
     try:
-        order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
-        waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder, pages, speed) for place in order}
+        with ctrl_c:
+            order = sorted(range(len(scenarios)), key=lambda place: -_weight(scenarios[place]))
+            waiting = {pool.submit(_run_in_worker, place, scenarios[place], folder, pages, speed) for place in order}
         while waiting:
-            done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-            while not progress.empty():
-                told = progress.get()
-                if on_progress is not None:
-                    on_progress(*told)
-            for outcome in map(Future.result, done):
+            with ctrl_c:
+                done, waiting = wait(waiting, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+                while not progress.empty():
+                    told = progress.get()
+                    if on_progress is not None:
+                        on_progress(*told)
+            for future in done:
+                with ctrl_c:
+                    outcome = future.result()
                 yield outcome
                 if is_abort(outcome):
                     return
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        # What they still run is nobody's any more, and a process that waits for the next run would wait for ever.
-        for child in set(multiprocessing.active_children()) - others:
-            child.terminate()
+        with ctrl_c:
+            pool.shutdown(wait=False, cancel_futures=True)
+            # What they still run is nobody's any more, and a process that waits for the next run would wait for ever.
+            for child in set(multiprocessing.active_children()) - others:
+                child.terminate()
+
+
+class _NotedCtrlC:
+    """Blocks at whose end a Ctrl-C that came in them is raised: in their midst it would leave a pool of processes with a lock
+    that nobody gives back, and the pool would never end.
+    """
+
+    def __init__(self) -> None:
+        self._before: Any = None
+        self._came = False
+
+    def __enter__(self) -> None:
+        self._before, self._came = None, False
+        if threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT)):
+            self._before = signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+        if self._came:
+            raise KeyboardInterrupt
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._came = True
 
 
 def read_journal(path: Path) -> Journal:
