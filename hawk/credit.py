@@ -37,9 +37,9 @@ class Credit:
         self.offered, self.offered_bytes = offered, offered_bytes
         return True
 
-    def take_back(self, size_bytes: int) -> None:
-        """One message that was offered did not reach the keeper."""
-        self.offered -= 1
+    def take_back(self, size_bytes: int, messages: int = 1) -> None:
+        """What was offered did not reach the keeper."""
+        self.offered -= messages
         self.offered_bytes -= size_bytes
 
     def __enter__(self) -> None:

@@ -276,7 +276,11 @@ class MQTTInterface:
             return await self._ask(service, batch, size_bytes, on_receipt)
         receipt = Receipt(len(batch), 0, service, self._learn)
         if on_receipt is not None:
-            on_receipt(receipt)
+            try:
+                on_receipt(receipt)
+            except BaseException:
+                service.credit.take_back(size_bytes, len(batch))
+                raise
         await service.offers.send(Offer(batch, receipt.reference, size_bytes))
         return receipt
 
@@ -542,7 +546,10 @@ async def open_mqtt(
             raise
         raise group.derive((raised, *group.exceptions)) from None
     if raised is not None:
-        raise raised
+        try:
+            raise raised
+        finally:
+            del raised
 
 
 def _cancels(error: BaseException) -> bool:

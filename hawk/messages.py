@@ -194,7 +194,7 @@ ToBackoff = Reset | StandDown | AttemptFailed | LinkUp | LinkDown
 class Traffic(NamedTuple):
     """From the Connector, at most four times in a keep alive: when this link last heard and wrote.
 
-    `write_since` is when the write now under way began, None when none is.
+    `write_since` is when the write now under way began, or got further as far as a report knew; None when none is.
     """
 
     lane: Lane

@@ -75,8 +75,12 @@ class Receipt:
         return weakref.ref(self)
 
     def share(self, changed: anyio.Event) -> None:
-        """Be woken by an event that others are woken by as well: at a fraction of what one of its own costs."""
-        self._changed = changed
+        """Be woken by an event that others are woken by as well: at a fraction of what one of its own costs.
+
+        Whoever waits already, with an event that is this receipt's own, goes on to.
+        """
+        if self._changed is None:
+            self._changed = changed
 
     @property
     def settled(self) -> bool:

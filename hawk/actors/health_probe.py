@@ -22,7 +22,11 @@ class HealthProbe:
         inbox: MemoryObjectReceiveStream[ToHealthProbe],
         to_connector: MemoryObjectSendStream[Ping | Hangup],
     ) -> None:
-        self._liveness = Liveness(keep_alive_s=config.health_check_interval, ping_timeout_s=config.pong_deadline_s)
+        self._liveness = Liveness(
+            keep_alive_s=config.health_check_interval,
+            ping_timeout_s=config.pong_deadline_s,
+            ack_timeout_s=config.ack_timeout_s,
+        )
         self._inbox = inbox
         self._to_connector = to_connector
 

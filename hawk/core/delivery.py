@@ -19,9 +19,6 @@ from hawk.messages import Record, ReplyReference
 from hawk.packets import AckKind, Acknowledgement, Connack
 from hawk.values import Fate, FateKind, Message, Stage
 
-HIGHEST_IDENTIFIER = 65_023
-"""Above are the identifiers of SUBSCRIBE and UNSUBSCRIBE."""
-MOST_BYTES_IN_FLIGHT = 4 * 1024 * 1024
 PACKET_IDENTIFIER_NOT_FOUND = 0x92
 PACKET_TOO_LARGE = 0x95
 RETAIN_NOT_SUPPORTED = 0x9A

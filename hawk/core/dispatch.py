@@ -127,7 +127,8 @@ class Dispatch:
         """When something of this falls due by itself; inf for never."""
         if self.connack is None:
             return math.inf
-        return min(self._deferrals.deadline(), self._held_until if self.holds_back else math.inf)
+        # While the link is held back nothing that was deferred is looked at.
+        return self._held_until if self.holds_back else self._deferrals.deadline()
 
     # ------------------------------------------------------------------------------------------ packets
 

@@ -26,14 +26,15 @@ class Liveness:
     not ask for it.
     """
 
-    def __init__(self, *, keep_alive_s: float, ping_timeout_s: float) -> None:
+    def __init__(self, *, keep_alive_s: float, ping_timeout_s: float, ack_timeout_s: float) -> None:
         self._asked_keep_alive_s = keep_alive_s
         self._ping_timeout_s = ping_timeout_s
+        self._ack_timeout_s = ack_timeout_s
         self._lane: Lane | None = None
         self._keep_alive_s = keep_alive_s
         self._heard_at = self._wrote_at = self._last_write_at = math.inf
         self._write_since: float | None = None
-        self._further_at = self._excused_at = -math.inf
+        self._further_at = -math.inf
         self._pinged_at: float | None = None
         self._woke_late_at = -math.inf
         self._was_late = False
@@ -66,8 +67,7 @@ class Liveness:
                 if self._pinged_at is not None and self._heard_at >= self._pinged_at:
                     self._pinged_at, self._was_late = None, False
             case Stalled():
-                if self._write_since is not None or self._further_at > self._excused_at:
-                    self._excused_at = now
+                if self._got_on_since(now - self._ack_timeout_s):
                     return None
                 return self._hang_up(message.lane, "nothing acknowledged in time")
             case _:
@@ -88,6 +88,11 @@ class Liveness:
         if self._pinged_at is not None:
             return self._hang_up(lane, "no answer to a ping")
         return self._ping(lane, now)
+
+    def _got_on_since(self, at: float) -> bool:
+        """Whether one write has gone on since then, or got further. Any write will not do: some links are never idle."""
+        goes_on = self._write_since is not None and self._last_write_at <= at
+        return goes_on or self._further_at > at
 
     @property
     def _write_deadline(self) -> float:
@@ -110,7 +115,7 @@ class Liveness:
         self._lane, self._keep_alive_s = lane, keep_alive_s
         self._heard_at = self._wrote_at = self._last_write_at = now
         self._write_since = self._pinged_at = None
-        self._further_at = self._excused_at = -math.inf
+        self._further_at = -math.inf
         self._woke_late_at, self._was_late = -math.inf, False
 
     def _ping(self, lane: Lane, now: float) -> Ping:

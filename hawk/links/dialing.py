@@ -84,13 +84,20 @@ class NetworkDialer:
     async def _connect_tcp(self, endpoint: Endpoint) -> ByteStream:
         # Both of anyio's backends set TCP_NODELAY.
         stream = await anyio.connect_tcp(endpoint.host, endpoint.port)
-        raw = stream.extra(SocketAttribute.raw_socket)
+        try:
+            self._tune(stream.extra(SocketAttribute.raw_socket))
+        except OSError:
+            # Some systems say only here that the peer has gone again.
+            await close_forcefully(stream)
+            raise
+        return stream
+
+    def _tune(self, raw: socket.socket) -> None:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             timeout_s = 1.5 * self.config.health_check_interval + self.config.pong_deadline_s
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(timeout_s * 1000))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MOST_NOT_SENT_BYTES)
-        return stream
 
 
 async def _told(connect: Callable[[], Awaitable[ByteStream]], endpoint: Endpoint) -> ByteStream:

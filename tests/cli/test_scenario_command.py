@@ -249,6 +249,8 @@ def test_ctrl_c_and_sigterm_end_a_sweep_and_say_what_was_done(
     shell: Shell, arguments: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:
     with start_a_sweep(shell, *arguments) as child:
+        # Into the midst of the next run: asyncio itself complains on stderr where its loop is interrupted in the making.
+        time.sleep(0.15)
         if number is signal.SIGINT:
             # As a terminal does: every process of the group.
             os.killpg(child.pid, number)

@@ -182,6 +182,23 @@ class TestSession:
         assert desk.payloads() == ["a"]
         assert desk.outbox.deadline() > desk.now
 
+    def test_while_it_is_held_back_nothing_that_was_deferred_is_due(self) -> None:
+        desk = Desk()
+        desk.offer(*texts("a"))
+        desk.run()
+        desk.open()
+        assert desk.payloads() == ["a"]
+        desk.settle(AckKind.PUBACK, desk.identifiers[-1], code=0x97)
+        desk.run()
+        desk.outbox.close(CLOSED)
+        desk.now += 1000.0
+        desk.outbox.open(LIVING, desk.now, endpoint="mqtt://another")
+        desk.outbox.ready()
+        assert desk.sent() == []
+        assert desk.outbox.take_commit(desk.now) is not None
+        desk.outbox.take_answers()
+        assert desk.outbox.deadline() == desk.now + LONGEST_HELD_S
+
     def test_a_disk_that_fails_does_not(self) -> None:
         desk = self.opened()
         desk.outbox.take_commit(desk.now)

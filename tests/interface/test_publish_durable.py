@@ -115,3 +115,45 @@ async def test_a_message_that_is_lost_after_it_was_accepted_is_no_failure_of_its
         await receipt.accepted()
     with pytest.raises(Dropped):
         await receipt.acknowledged()
+
+
+async def test_an_event_that_is_shared_takes_the_place_of_none_that_somebody_waits_for() -> None:
+    """`on_receipt` gives a batch's receipt away before it is offered, and so before it shares an event."""
+    config = Config(message_queue_size=2, max_inflight=1, overflow="wait", reconnection=RECONNECTION)
+    async with Rehearsal() as rehearsal:
+        ports = rehearsal.ports(config, outbox_store=MemoryStore(sync_s=SYNC_S), keeper_inbox=1)
+        async with rehearsal.open_mqtt(config, ports=ports) as mqtt, anyio.create_task_group() as tasks:
+            await mqtt.connect()
+            acknowledged: list[Receipt] = []
+
+            async def wait_for(receipt: Receipt) -> None:
+                await receipt.acknowledged()
+                acknowledged.append(receipt)
+
+            async def publish() -> None:
+                await mqtt.publish_many([("n", "x")], qos=1, on_receipt=lambda each: tasks.start_soon(wait_for, each))
+
+            for _ in range(20):
+                tasks.start_soon(publish)
+            with anyio.fail_after(60.0):
+                while len(acknowledged) < 20:
+                    await anyio.sleep(0.1)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+async def test_a_callback_that_raises_costs_no_room(durable: bool) -> None:
+    config = Config(message_queue_size=4, reconnection=RECONNECTION)
+
+    def complain(receipt: Receipt) -> None:
+        raise LookupError(receipt)
+
+    async with Rehearsal() as rehearsal:
+        ports = rehearsal.ports(config, outbox_store=MemoryStore() if durable else None)
+        async with rehearsal.open_mqtt(config, ports=ports) as mqtt:
+            await mqtt.connect()
+            for _ in range(5):
+                with pytest.raises(LookupError):
+                    await mqtt.publish_many([("n", "a"), ("n", "b")], on_receipt=complain)
+            assert mqtt.stats["accepted"] == 0
+            await (await mqtt.publish("n", "c")).acknowledged()
+            assert mqtt.stats["accepted"] == 1
