@@ -34,6 +34,7 @@ class Claim:
     def take(self, taken_at: float) -> None:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
         self.path = Path(os.path.realpath(self.path))
+        self._noted = {}
         self._lock = OutboxLock(self.path)
         if not os.path.exists(self._lock.path):
             try:
@@ -51,7 +52,8 @@ class Claim:
         self._lock.sign(taken_at)
 
     def release(self) -> None:
-        """Let others have it. Idempotent."""
+        """Let others have it, and forget what was open. Idempotent."""
+        self._noted = {}
         self._lock.release()
 
     def note_open(self) -> None:

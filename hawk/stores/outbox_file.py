@@ -67,7 +67,8 @@ class OutboxFile:
         try:
             recovered = self._open_or_rescue()
         except BaseException:
-            self.close()
+            # What became of the file before it was open is not for this hawk to undo.
+            self._let_go()
             raise
         if not self._ballast.put():
             log_event(logger, logging.WARNING, "outbox has no ballast", path=self._ballast.path)
@@ -104,8 +105,7 @@ class OutboxFile:
             self._stay_in_place()
         except StoreFailed as failed:
             log_event(logger, logging.ERROR, "outbox is lost", path=self.path, why=str(failed))
-        self._drop_connection()
-        self._claim.release()
+        self._let_go()
 
     # ----------------------------------------------------------------------------------------- opening
 
@@ -313,6 +313,10 @@ class OutboxFile:
                 raise
             self._drop_connection()
             return function()
+
+    def _let_go(self) -> None:
+        self._drop_connection()
+        self._claim.release()
 
     def _drop_connection(self) -> None:
         connection, self._connection, self._tables = self._connection, None, None

@@ -5,6 +5,7 @@ import logging
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,17 @@ def test_what_was_written_there_again_and_could_not_be_opened_is_opened_by_the_n
     monkeypatch.undo()
     outbox.put(6)
     assert outbox.numbers() == [2, 3, 4, 6]
+
+
+def test_a_file_that_a_newer_hawk_had_between_two_openings_is_left_as_it_is(path: Path, opened: Open) -> None:
+    """The log that was beside it when this hawk had it open is gone, but nobody took it away."""
+    outbox = filled(opened)
+    outbox.file.close()
+    (path.parent / "filler").touch()  # on the inode of the log
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.stat().st_ino, path.read_bytes()
+    with pytest.raises(StoreFailed, match="newer hawk"):
+        outbox.file.open()
+    outbox.file.close()
+    assert (path.stat().st_ino, path.read_bytes()) == before
