@@ -112,7 +112,6 @@ class OutboxFile:
     def _open_or_rescue(self) -> Recovered:
         """Open the file, whatever it takes."""
         try:
-            take_over(self.path)
             return self._with_room(self._open_and_look)
         except FileError as error:
             if code_of(error) not in _DAMAGED:
@@ -155,6 +154,7 @@ class OutboxFile:
 
     def _connect(self) -> None:
         """Raises sqlite3's errors and `StoreFailed`."""
+        self._end_rescue()
         is_new = self._claim.make_file()
         connection = self._connection = connect(self.path)
         connection.execute("PRAGMA cell_size_check = ON")
@@ -167,6 +167,13 @@ class OutboxFile:
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
         self._note_open()
+
+    def _end_rescue(self) -> None:
+        """If a rescue was begun and not ended, the file that it made is the one to open."""
+        try:
+            take_over(self.path)
+        except OSError as error:
+            raise StoreFailed(f"{self.path} cannot be replaced by what was rescued of it: {error}") from error
 
     def _note_open(self) -> None:
         try:

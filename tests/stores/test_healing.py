@@ -1,5 +1,6 @@
 """Damage that only the use of an outbox shows: it is rescued while it runs, once an episode, and nothing stays wedged."""
 
+import errno
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hawk.clock import SystemWallClock
 from hawk.core.expiry import Clocks
 from hawk.errors import StoreFailed
 from hawk.messages import Commit, InboxCommit, InboxRecord, InboxRecovered, Progress, ReadPage, Record
-from hawk.stores import recovery
+from hawk.stores import recovery, salvage
 from hawk.stores.machine import Machine
 from hawk.stores.outbox_file import RESCUES_APART_S, OutboxFile
 from hawk.stores.sqlite import SQLiteStore
@@ -170,6 +171,39 @@ def test_a_file_that_cannot_be_rescued_is_left_alone_for_a_while_and_healed_late
     assert len(told(caplog)) == 1
     assert len(file.page(ReadPage(0, 1000, 1 << 30)).records) == MESSAGES - 2
     file.close()
+
+
+@pytest.mark.parametrize("step", ["the file", "the rescued file", "the directory"])
+@pytest.mark.usefixtures("large")
+def test_a_rescue_that_could_not_be_ended_is_ended_before_anything_is_accepted(
+    path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    rename = Path.rename
+    last = {"the file": path, "the rescued file": path.with_name("outbox.db.rescued")}.get(step)
+    fill(opened)
+    flip_in_index(path)
+    outbox = opened()
+    outbox.put(MESSAGES + 1)  # in the log
+    with monkeypatch.context() as patched:
+        if last is None:
+            patched.setattr(salvage, "sync_directory", fail)
+        else:
+            patched.setattr(Path, "rename", lambda old, new: fail() if old == last else rename(old, new))
+        for _ in range(2):
+            with pytest.raises(StoreFailed, match="Input/output error"):
+                outbox.file.commit(Commit(delete=(MESSAGES - 9,)))
+            if last is None:
+                break
+    outbox.file.commit(Commit(delete=(MESSAGES - 9,)))
+    outbox.put(MESSAGES + 2)
+    assert len(outbox.all()) == MESSAGES
+    outbox.file.close()
+    recovered = opened().recovered
+    assert (len(recovered.under_way) + recovered.queued, recovered.damaged) == (MESSAGES + 1, 0)
+    assert not path.with_name("outbox.db.rescued").exists()
 
 
 @pytest.mark.anyio
