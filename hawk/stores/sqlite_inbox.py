@@ -5,6 +5,7 @@ lock keeps other processes out, and its schema has made the tables.
 """
 
 import logging
+import os
 import sqlite3
 from os import PathLike
 from pathlib import Path
@@ -68,6 +69,8 @@ class _InboxTables:
 
     def read(self) -> InboxRecovered:
         """Everything that is sound. A damaged row is forgotten: its message may then be delivered once more."""
+        # As the outbox does: from here on that is the file itself, wherever a link to it leads later.
+        self._path = Path(os.path.realpath(self._path))
         try:
             connection = self._connected()
             rows = connection.execute(

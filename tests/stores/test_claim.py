@@ -239,3 +239,26 @@ def test_of_many_that_start_at_once_one_has_it_and_the_others_are_told_who(path:
         for child in children:
             child.communicate()
         assert said == [b"in use\n"] * 3 + [b"open\n"]
+
+
+@pytest.mark.anyio
+async def test_the_inbox_stays_in_the_file_of_its_outbox_when_the_link_is_turned(tmp_path: Path) -> None:
+    for name in ("a.db", "b.db"):
+        other = SQLiteStore(tmp_path / name, wall_clock=SystemWallClock())
+        await other.open()
+        await other.aclose()
+    link = tmp_path / "current.db"
+    link.symlink_to("a.db")
+    outbox, inbox = SQLiteStore(link, wall_clock=SystemWallClock()), SQLiteInboxStore(link)
+    await outbox.open()
+    await inbox.open()
+    link.unlink()
+    link.symlink_to("b.db")
+    await inbox.commit(InboxCommit(insert=(InboxRecord(1, "k1"),), join=("a/#",)))
+    await inbox.aclose()
+    await outbox.aclose()
+    kept = []
+    for name in ("a.db", "b.db"):
+        with closing(sqlite3.connect(tmp_path / name)) as connection:
+            kept.append(connection.execute("SELECT filter FROM subscribed").fetchall())
+    assert kept == [[("a/#",)], []]
