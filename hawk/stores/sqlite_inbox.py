@@ -17,7 +17,7 @@ from hawk.eventlog import log_event
 from hawk.messages import InboxCommit, InboxRecovered
 from hawk.offload import Worker
 from hawk.stores.outbox_file import Durability
-from hawk.stores.places import identity_of
+from hawk.stores.places import beside, identity_of
 from hawk.stores.rows import RowDamaged, inbound_row, read_inbound
 
 logger = logging.getLogger("hawk.store")
@@ -94,23 +94,32 @@ class _InboxTables:
         """In one transaction; after a failure or a move once more on a new connection: writing it twice changes nothing."""
         try:
             self._apply(changes)
-            if not self._has_moved():
+            if self._present() == self._opened:
                 return
         except (sqlite3.Error, OSError) as error:
             log_event(logger, logging.DEBUG, "inbox is opened again", path=self._path, why=str(error))
         self.close()
         try:
             self._apply(changes)
+            if self._present() != self._opened:
+                raise StoreFailed(f"{self._path} was replaced while the inbox wrote to it")
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise self._failure(error) from error
 
-    def _has_moved(self) -> bool:
-        """Whether the outbox has put another file in the place of the one that is open. Raises OSError.
+    def _present(self) -> tuple[int, int]:
+        """Which file is in the place of the outbox. Raises OSError.
 
-        Where there is none, it will: with all that is in this one.
+        Raises `StoreFailed` where there is none that the next hawk would find: with its next commit the outbox puts one there.
         """
-        return identity_of(self._path) not in (self._opened, None)
+        present = identity_of(self._path)
+        if present is None or not self._path.stat().st_size:
+            raise StoreFailed(
+                f"{self._path} was removed or emptied while hawk runs on it; it is written there again with the next message"
+            )
+        if beside(self._path, ".rescued").exists():
+            raise StoreFailed(f"{self._path} is about to be replaced by what was rescued of it")
+        return present
 
     def close(self) -> None:
         """Close the connection. Idempotent; never raises."""
@@ -123,7 +132,7 @@ class _InboxTables:
 
     def _connected(self) -> sqlite3.Connection:
         if self._connection is None:
-            self._opened = identity_of(self._path)
+            self._opened = self._present()
             self._connection = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=rw", timeout=_BUSY_S, isolation_level=None, uri=True
             )

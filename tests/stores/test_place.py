@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -215,7 +216,8 @@ async def test_the_inbox_goes_on_in_the_file_that_the_outbox_has_put_there(path:
     await inbox.open()
     await inbox.commit(InboxCommit(insert=(InboxRecord(1, "k1"),), join=("a/#",)))
     remove(path, *DATABASE)
-    await inbox.commit(InboxCommit(insert=(InboxRecord(2, "k2"),), join=("b",)))
+    with pytest.raises(StoreFailed, match="removed or emptied"):
+        await inbox.commit(InboxCommit(insert=(InboxRecord(2, "k2"),), join=("b",)))
     await outbox.commit(Commit(identity=Identity("sensor-1", session=True)))
     await inbox.commit(InboxCommit(insert=(InboxRecord(3, "k3"),), delete=(1,)))
     await inbox.aclose()
@@ -225,8 +227,35 @@ async def test_the_inbox_goes_on_in_the_file_that_the_outbox_has_put_there(path:
     recovered = await inbox.open()
     await inbox.aclose()
     await outbox.aclose()
+    # What was refused may be there: whoever was refused does it again.
     assert sorted(recovered.records) == [InboxRecord(2, "k2"), InboxRecord(3, "k3")]
     assert recovered.filters == ("a/#", "b")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "take_away",
+    [
+        lambda path: remove(path, *DATABASE),
+        lambda path: os.truncate(path, 0),
+        lambda path: beside(path, ".rescued").touch(),
+    ],
+    ids=["removed", "emptied", "to be replaced"],
+)
+async def test_the_inbox_accepts_nothing_that_the_next_hawk_would_not_find(
+    path: Path, take_away: Callable[[Path], None]
+) -> None:
+    outbox, inbox = SQLiteStore(path, wall_clock=SystemWallClock()), SQLiteInboxStore(path)
+    await outbox.open()
+    await inbox.open()
+    take_away(path)
+    for _ in range(2):
+        with pytest.raises(StoreFailed, match=r"outbox\.db (was removed or emptied|is about to be replaced)"):
+            await inbox.commit(InboxCommit(insert=(InboxRecord(1, "k1"),)))
+    beside(path, ".rescued").unlink(missing_ok=True)
+    await outbox.commit(Commit(identity=Identity("sensor-1", session=True)))
+    await inbox.aclose()
+    await outbox.aclose()
 
 
 def test_what_was_written_there_again_and_could_not_be_opened_is_opened_by_the_next_commit(
