@@ -72,8 +72,16 @@ class Claim:
         return self._noted[str(self.path)][1]
 
     def is_in_place(self) -> bool:
-        """Whether what is open, the lock too, still has its names. Raises OSError."""
-        return all(identity_of(name) == known for name, known in self._noted.items())
+        """Whether what is open, the lock too, still has its names, and will have at the next start. Raises OSError.
+
+        A file that was emptied is as good as gone, for SQLite then does away with its log, too. What a rescue made that was
+        not ended would take its place.
+        """
+        return (
+            all(identity_of(name) == known for name, known in self._noted.items())
+            and self.path.stat().st_size > 0
+            and not beside(self.path, ".rescued").exists()
+        )
 
     def keep_lock(self, taken_at: float) -> None:
         """If the lock's file has lost its name, take a new one. Raises `OutboxInUse` if another was faster, `StoreFailed`."""
@@ -97,15 +105,19 @@ class Claim:
             )
 
     def make_file(self) -> bool:
-        """Make sure that there is a file, for nobody else's eyes. True if there was none. Raises `StoreFailed`."""
+        """Make sure that there is a file, for nobody else's eyes. True if there was none or an empty one.
+
+        Raises `StoreFailed`.
+        """
         check_file(self.path)
         try:
             try:
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             except FileExistsError:
-                if self.path.stat().st_mode & 0o077:
+                status = self.path.stat()
+                if status.st_mode & 0o077:
                     self.path.chmod(0o600)
-                return False
+                return not status.st_size
         except OSError as error:
             raise StoreFailed(f"{self.path}: {error.strerror}") from error
         return True

@@ -22,9 +22,9 @@ from hawk.stores.claim import Claim
 from hawk.stores.machine import Machine
 from hawk.stores.places import sync_directory
 from hawk.stores.recovery import count_missing, read_recovered
-from hawk.stores.salvage import put_back, rescue, take_over
+from hawk.stores.salvage import Lost, put_back, rescue, take_over
 from hawk.stores.schema import FileError, check_tables, code_of, connect, mark, prepare
-from hawk.stores.tables import Tables
+from hawk.stores.tables import Tables, Tally
 
 logger = logging.getLogger("hawk.store")
 
@@ -49,6 +49,8 @@ class OutboxFile:
         self._ballast = Ballast(path)
         self._connection: sqlite3.Connection | None = None
         self._tables: Tables | None = None
+        self._known = Tally()
+        """What was in the file when its connection was dropped."""
         self._doubtful: tuple[int, ...] = ()
         self._no_rescue_before_s = -math.inf
 
@@ -96,6 +98,7 @@ class OutboxFile:
         try:
             return self._read(request)
         except FileError:
+            self._stay_in_place()
             self._drop_connection()
         return self._once_more(lambda: self._read(request))
 
@@ -167,6 +170,8 @@ class OutboxFile:
         check_tables(connection)
         self._tables = Tables(connection, self._machine.clocks, syncs=self._durability == "power")
         self._note_open()
+        if is_new and any(self._known):
+            self._tell_gone(Lost(self._known.messages, self._known.dead))
 
     def _end_rescue(self) -> None:
         """If a rescue was begun and not ended, the file that it made is the one to open."""
@@ -216,6 +221,7 @@ class OutboxFile:
         if full:
             self._shrink_log()
         else:
+            self._stay_in_place()
             self._drop_connection()
         if full and changes.insert:
             raise self._failure(error) from error
@@ -259,6 +265,7 @@ class OutboxFile:
         """
         if self._connection is None:
             return
+        connection, tables = self._present()
         try:
             if self._claim.is_in_place():
                 return
@@ -266,8 +273,8 @@ class OutboxFile:
             if self._claim.is_in_place():
                 return
             self._claim.check_vacancy()
-            put_back(self.path, self._connection, self._claim.inode, self._machine)
-            log_event(logger, logging.ERROR, "outbox was gone from its place", path=self.path)
+            lost = put_back(self.path, connection, self._claim.inode, self._machine, tables.tally)
+            self._tell_gone(lost)
             self._drop_connection()
             self._reopen()
         except OutboxInUse as error:
@@ -277,6 +284,16 @@ class OutboxFile:
                 f"{self.path} was taken from its place while hawk runs on it, and cannot be written there again: {error}"
             ) from error
         self._ballast.put()
+
+    def _tell_gone(self, lost: Lost) -> None:
+        log_event(
+            logger,
+            logging.ERROR,
+            "outbox was gone from its place",
+            path=self.path,
+            lost=lost.messages,
+            dead_letters_lost=lost.dead,
+        )
 
     def _shrink_log(self) -> None:
         """Take what the log holds into the file, where deletions need no new room, and the log's own room back."""
@@ -323,9 +340,12 @@ class OutboxFile:
 
     def _let_go(self) -> None:
         self._drop_connection()
+        self._known = Tally()
         self._claim.release()
 
     def _drop_connection(self) -> None:
+        if self._tables is not None:
+            self._known = self._tables.tally
         connection, self._connection, self._tables = self._connection, None, None
         if connection is not None:
             try:

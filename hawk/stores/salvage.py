@@ -34,8 +34,8 @@ from hawk.stores.rows import (
     read_withheld,
     withheld_row,
 )
-from hawk.stores.schema import PAGE_BYTES, FileError, connect, is_sound, prepare
-from hawk.stores.tables import READ_IDENTITY, WRITE_IDENTITY, Tables, roll_back
+from hawk.stores.schema import PAGE_BYTES, FileError, code_of, connect, is_sound, prepare
+from hawk.stores.tables import READ_IDENTITY, WRITE_IDENTITY, Tables, Tally, roll_back
 
 _WIDEST_GAP = 1 << 62
 
@@ -54,23 +54,39 @@ def rescue(path: Path, machine: Machine) -> tuple[Path, Lost]:
     """
     inode = path.stat().st_ino
     with _unfinished(path) as unfinished, _legible(path, unfinished) as old:
-        return _replace(path, unfinished, old, inode, machine)
+        lost = _fill(unfinished, old, inode, machine)
+        return _put_in_place(unfinished, path), lost
 
 
-def put_back(path: Path, connection: sqlite3.Connection, inode: int, machine: Machine) -> None:
+def put_back(path: Path, connection: sqlite3.Connection, inode: int, machine: Machine, known: Tally) -> Lost:
     """Write all that is open there to a new file at `path`, from where its own file, of that inode, was taken away.
 
-    Raises sqlite3's errors and OSError where that cannot be written.
+    Returns what is lost of what is `known` to be in it; what was left in its place is kept then. Raises sqlite3's errors and
+    OSError where the new file cannot be written, and where the old one is on a device that does not answer.
     """
     with _unfinished(path) as unfinished:
         _lock_out_writers(connection)
         try:
-            kept, _ = _replace(path, unfinished, connection, inode, machine)
+            lost = _fill(unfinished, connection, inode, machine, known)
+            if 2 * sum(lost) > known.messages + known.dead:
+                _check_device(connection)
+            kept = _put_in_place(unfinished, path)
         finally:
             roll_back(connection)
-    # What was left there is in the new file, too.
-    for ending in ("", "-wal"):
-        beside(kept, ending).unlink(missing_ok=True)
+    if not any(lost):
+        # What was left there is in the new file, too.
+        for ending in ("", "-wal"):
+            beside(kept, ending).unlink(missing_ok=True)
+    return lost
+
+
+def _check_device(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3's error if messages cannot be read because of the device: it may answer again, a lost page does not."""
+    try:
+        connection.execute("SELECT sum(length(body)) FROM message").fetchone()
+    except FileError as error:
+        if code_of(error) == sqlite3.SQLITE_IOERR:
+            raise
 
 
 @contextmanager
@@ -87,13 +103,16 @@ def _unfinished(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
-def _replace(path: Path, unfinished: Path, old: sqlite3.Connection, inode: int, machine: Machine) -> tuple[Path, Lost]:
+def _fill(unfinished: Path, old: sqlite3.Connection, inode: int, machine: Machine, known: Tally | None = None) -> Lost:
     with closing(connect(unfinished)) as new:
-        lost = _copy(old, new, machine, inodes=(inode, unfinished.stat().st_ino))
+        return _copy(old, new, machine, inodes=(inode, unfinished.stat().st_ino), known=known)
+
+
+def _put_in_place(unfinished: Path, path: Path) -> Path:
     unfinished.rename(beside(path, ".rescued"))
     kept = take_over(path)
     assert kept is not None, "the rescued file has just been put there"
-    return kept, lost
+    return kept
 
 
 def _lock_out_writers(connection: sqlite3.Connection) -> None:
@@ -160,9 +179,11 @@ def _graft(path: Path, new: Path, graft: Path) -> None:
         shutil.copyfile(log, beside(graft, "-wal"))
 
 
-def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int]) -> Lost:
-    """Copy all that is sound, in one transaction. Returns what the old sums know of that is not."""
-    known = _first_row(old, "SELECT messages, size_bytes, last_number, dead, checksum FROM tally")
+def _copy(
+    old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *, inodes: tuple[int, int], known: Tally | None
+) -> Lost:
+    """Copy all that is sound, in one transaction. Returns what is known of, if need be by the old sums, and is not."""
+    known = known or _read_tally(old)
     new.execute("BEGIN")
     messages = _copy_messages(old, new, machine)
     for row in _readable(old, "progress", "identifier, stage, refusals, checksum"):
@@ -191,14 +212,17 @@ def _copy(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine, *,
         new.execute("INSERT OR IGNORE INTO damaged (number, found_at, body) VALUES (?, ?, ?)", row[1:])
     _copy_filters(old, new)
     _copy_identity(old, new, inodes)
-    sums_are_sound = known is not None and checksum_of(*known[:4]) == known[4]
     tables = Tables(new, machine.clocks)
-    tables.recount(at_least=known[2] if known is not None and sums_are_sound else 0)
+    tables.recount(at_least=known.last_number)
     tables.write_tally()
     new.execute("COMMIT")
-    if known is None or not sums_are_sound:
-        return Lost(0, 0)
-    return Lost(max(0, known[0] - messages), max(0, known[3] - dead))
+    return Lost(max(0, known.messages - messages), max(0, known.dead - dead))
+
+
+def _read_tally(connection: sqlite3.Connection) -> Tally:
+    """The sums, if they are sound: nothing is known of what is lost if they are not."""
+    row = _first_row(connection, "SELECT messages, size_bytes, last_number, dead, checksum FROM tally")
+    return Tally(*row[:4]) if row is not None and checksum_of(*row[:4]) == row[4] else Tally()
 
 
 def _copy_messages(old: sqlite3.Connection, new: sqlite3.Connection, machine: Machine) -> int:

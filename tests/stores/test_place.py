@@ -17,6 +17,7 @@ from hawk.errors import OutboxInUse, StoreFailed
 from hawk.messages import Commit, DeadLetter, Identity, InboxCommit, InboxRecord, Progress
 from hawk.stores.sqlite import SQLiteStore
 from hawk.stores.sqlite_inbox import SQLiteInboxStore
+from hawk.stores.tables import Tables
 from hawk.values import Stage
 
 Open = Callable[..., Any]
@@ -43,6 +44,10 @@ def put_an_empty_file_there(path: Path) -> None:
     other.rename(path)
 
 
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
 def make_the_directory_anew(path: Path) -> None:
     shutil.rmtree(path.parent)
     path.parent.mkdir()
@@ -56,6 +61,7 @@ AWAY: dict[str, Callable[[Path], None]] = {
     "the file, moved": lambda path: move(path, ""),
     "all of it, moved": lambda path: move(path, *DATABASE),
     "the file, emptied by a new one": put_an_empty_file_there,
+    "the file, emptied": empty,
     "the directory": make_the_directory_anew,
 }
 
@@ -237,7 +243,7 @@ async def test_the_inbox_goes_on_in_the_file_that_the_outbox_has_put_there(path:
     "take_away",
     [
         lambda path: remove(path, *DATABASE),
-        lambda path: os.truncate(path, 0),
+        empty,
         lambda path: beside(path, ".rescued").touch(),
     ],
     ids=["removed", "emptied", "to be replaced"],
@@ -286,3 +292,122 @@ def test_a_file_that_a_newer_hawk_had_between_two_openings_is_left_as_it_is(path
         outbox.file.open()
     outbox.file.close()
     assert (path.stat().st_ino, path.read_bytes()) == before
+
+
+MANY = 2000
+
+
+def connection_of(outbox: Any) -> Any:
+    return outbox.file._connection  # noqa: SLF001 - only what it remembers is left of a file
+
+
+def take_in_the_log(outbox: Any) -> None:
+    connection_of(outbox).execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_what_sqlite_remembers_of_an_emptied_file_without_a_log_is_written_there_again(
+    path: Path, opened: Open, caplog: Any
+) -> None:
+    outbox = filled(opened)
+    take_in_the_log(outbox)
+    empty(path)
+    outbox.put(6)
+    assert told_gone(caplog) == [0]
+    outbox.file.close()
+    again = opened()
+    assert again.numbers() == [2, 3, 4, 6]
+    assert again.recovered.identity == Identity("sensor-1", session=True)
+
+
+def large(opened: Open) -> Any:
+    """An outbox of which SQLite does not remember all, with nothing in its log."""
+    outbox = opened()
+    outbox.put(*range(1, MANY + 1), payload_bytes=2000)
+    take_in_the_log(outbox)
+    return outbox
+
+
+def told_gone(caplog: Any) -> list[int]:
+    return [each.hawk["lost"] for each in caplog.records if "was gone from its place" in each.getMessage()]
+
+
+@pytest.mark.parametrize("use", ["a commit", "a page"])
+def test_what_can_not_be_read_of_an_emptied_file_is_told_and_it_goes_on(
+    path: Path, opened: Open, caplog: Any, use: str
+) -> None:
+    outbox = large(opened)
+    empty(path)
+    if use == "a page":
+        outbox.all()
+    outbox.put(MANY + 1)
+    left = len(outbox.numbers())
+    assert told_gone(caplog) == [MANY + 1 - left]
+    assert 1 <= left < MANY
+    outbox.file.close()
+    again = opened()
+    assert (len(again.numbers()), again.recovered.damaged) == (left, 0)
+    again.put(MANY + 2)
+
+
+def test_what_can_not_be_read_of_a_file_that_was_taken_away_is_told_and_what_is_left_there_is_kept(
+    path: Path, opened: Open, caplog: Any
+) -> None:
+    outbox = large(opened)
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size // 2 // 4096 * 4096)
+        file.write(b"\xff" * 4096 * 16)
+    path.unlink()
+    outbox.put(MANY + 1)
+    [lost] = told_gone(caplog)
+    assert lost == MANY + 1 - len(outbox.numbers()) > 0
+    assert beside(path, ".damaged-1-wal").exists()
+
+
+class Deaf:
+    """A connection to a file on a device that does not answer."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if "message" not in statement:
+            return self._connection.execute(statement, *values)
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_READ
+        raise error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def test_while_a_device_does_not_answer_nothing_is_given_up(
+    path: Path, opened: Open, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = filled(opened)
+    remove(path, *DATABASE)
+    with monkeypatch.context() as patched:
+        patched.setattr(outbox.file, "_connection", Deaf(connection_of(outbox)))
+        with pytest.raises(StoreFailed, match="cannot be written there again: disk I/O error"):
+            outbox.put(6)
+    outbox.put(6)
+    assert outbox.numbers() == [2, 3, 4, 6]
+    assert told_gone(caplog) == [0]
+
+
+@pytest.mark.parametrize("what", [empty, lambda path: path.unlink()], ids=["emptied", "removed"])
+def test_what_goes_while_it_is_not_open_is_told(
+    path: Path, opened: Open, caplog: Any, monkeypatch: pytest.MonkeyPatch, what: Callable[[Path], None]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    outbox = filled(opened)
+    with monkeypatch.context() as patched:
+        patched.setattr("hawk.stores.outbox_file.check_tables", fail)
+        patched.setattr(Tables, "apply", fail)
+        with pytest.raises(StoreFailed, match="disk I/O error"):
+            outbox.put(6)
+    what(path)
+    outbox.put(6)
+    assert outbox.numbers() == [6]
+    assert told_gone(caplog) == [4]
