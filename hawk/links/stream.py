@@ -72,8 +72,13 @@ class StreamLink:
 
         Raises `LinkLost`. Cancelling tears the stream: the link can only be closed after that.
         """
-        for chunk in _joined(self._encoder.encode(packets)):
-            await self._write(chunk)
+        try:
+            for chunk in _joined(self._encoder.encode(packets)):
+                await self._write(chunk)
+        except anyio.get_cancelled_exc_class():
+            # Also between two of them: which of the packets are out is more than anybody knows.
+            self._torn = True
+            raise
 
     async def receive(self) -> Arrivals:
         """Wait for bytes and return all that they say; nothing, if they only begin a packet.
