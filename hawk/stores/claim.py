@@ -28,12 +28,15 @@ class Claim:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # As text, for every commit looks at them.
+        self._name, self._rescued = str(path), str(beside(path, ".rescued"))
         self._lock = OutboxLock(path)
         self._noted: dict[str, tuple[int, int]] = {}
 
     def take(self, taken_at: float) -> None:
         """Hold it until `release`. Raises `OutboxInUse`, which names the holder, and `StoreFailed`."""
         self.path = Path(os.path.realpath(self.path))
+        self._name, self._rescued = str(self.path), str(beside(self.path, ".rescued"))
         self._noted = {}
         self._lock = OutboxLock(self.path)
         if not os.path.exists(self._lock.path):
@@ -79,8 +82,8 @@ class Claim:
         """
         return (
             all(identity_of(name) == known for name, known in self._noted.items())
-            and self.path.stat().st_size > 0
-            and not beside(self.path, ".rescued").exists()
+            and os.path.getsize(self._name) > 0
+            and not os.path.exists(self._rescued)
         )
 
     def keep_lock(self, taken_at: float) -> None:
