@@ -302,6 +302,30 @@ async def test_after_a_cancelled_write_nothing_more_is_written(ends: Any) -> Non
     await link.aclose()
 
 
+async def test_a_send_that_is_cancelled_between_two_packets_tears_the_stream_too(
+    ends: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which of them are out nobody knows, although each that is out is whole."""
+    link = await linked(ends)
+    send, sent = ends.client.send, list[int]()
+
+    async def send_one(item: bytes) -> None:
+        await send(item)
+        sent.append(len(item))
+        scope.cancel()
+
+    monkeypatch.setattr(ends.client, "send", send_one)
+    packet = Publish(Message("t", bytes(CHUNK_BYTES - 100)), 1)
+    with anyio.CancelScope() as scope:
+        await link.send([packet, packet])
+    assert scope.cancelled_caught
+    assert len(sent) == 1
+    with pytest.raises(LinkLost) as lost:
+        await link.send([DisconnectRequest()])
+    assert cause_in(lost.value).kind is CauseKind.CLOSED
+    await link.aclose()
+
+
 # ------------------------------------------------------------------------------------- the handshake
 
 
